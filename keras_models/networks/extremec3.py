@@ -1,0 +1,66 @@
+"""ExtremeC3Net (Park et al., 2019): portrait segmentation in 37.7 K parameters.
+
+"ExtremeC3Net: Extreme Lightweight Portrait Segmentation Networks using Advanced C3-modules", arXiv:1908.03093.
+"""
+
+from keras_models import blocks
+from keras_models.registry import register
+
+PAPER = "ExtremeC3Net"
+
+# Table 1: the dilations of the three C3 blocks in each module of the CoarseNet branch.
+DILATIONS = {
+    "l1": (1, 2, 3),
+    "l2": (1, 3, 4),
+    "l3": (1, 3, 5),
+    "l4": (2, 4, 8),
+    "l5": (2, 4, 8),
+    "l6": (2, 4, 8),
+    "l7": (2, 4, 8),
+    "l8": (2, 4, 8),
+}
+FINE_DILATIONS = (2, 4, 8)  # not in the table; from the authors' code
+
+
+@register(parameters=33_178, macs=97_811_840, input_size=(224, 224), classes=1, multiple=4, paper=PAPER)
+def extremec3_coarse(image, classes):
+    """The network of the first training stage: the CoarseNet branch alone; logits at a quarter of the resolution."""
+    x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
+    return blocks.pointwise(_coarse(x), classes, name="coarse_head")
+
+
+@register(parameters=37_738, macs=127_766_912, input_size=(224, 224), classes=1, multiple=4, paper=PAPER)
+def extremec3(image, classes):
+    """CoarseNet sees the whole at 1/4 of the resolution, FineNet sharpens the contour at 1/2 (section 3.2, figure 2).
+
+    The sum is taken at half resolution, as in the authors' code; the paper's text upsamples both branches first.
+    """
+    x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
+    coarse = blocks.pointwise(_coarse(x), 24, name="coarse_reduce")
+    coarse = blocks.batch_norm(coarse, epsilon=1e-5, name="coarse_reduce_bn")
+    coarse = blocks.bilinear(coarse, 2, name="coarse_up")
+
+    fine = blocks.conv(x, 24, strides=2, name="fine_stem")
+    fine = blocks.c3_module(fine, 24, FINE_DILATIONS, residual=True, name="fine")
+
+    x = blocks.bn_prelu(blocks.add([coarse, fine], name="fuse_add"), name="fuse")
+    x = blocks.bilinear(x, 2, name="fuse_up")
+    return blocks.pointwise(x, classes, name="head")
+
+
+def _coarse(image):
+    """112 channels at a quarter of the resolution."""
+    half = blocks.average_pool(image, name="image_half")
+    quarter = blocks.average_pool(half, name="image_quarter")
+
+    x = blocks.conv_bn_prelu(image, 24, strides=2, name="stem")
+    x = blocks.bn_prelu(blocks.concat([x, half], name="stem_image_concat"), name="stem_image")
+
+    l1 = blocks.c3_module(x, 48, DILATIONS["l1"], strides=2, name="l1")
+    l2 = blocks.c3_module(l1, 48, DILATIONS["l2"], residual=True, name="l2")
+    x = blocks.bn_prelu(blocks.concat([l2, l1, quarter], name="l2_image_concat"), name="l2_image")
+
+    x = l3 = blocks.c3_module(x, 56, DILATIONS["l3"], name="l3")
+    for level in ("l4", "l5", "l6", "l7", "l8"):
+        x = blocks.c3_module(x, 56, DILATIONS[level], residual=True, name=level)
+    return blocks.bn_prelu(blocks.concat([l3, x], name="coarse_concat"), name="coarse")
