@@ -1,0 +1,85 @@
+"""Augmentation of a photo and its labels together, in numpy and OpenCV: one warp, then colour, blur and noise.
+
+The defaults are the ones of the ExtremeC3Net and PortraitNet code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a photo is changed. A pair is the range that a factor is drawn from; 1 is the photo as it is.
+
+    rotation_degrees: both ways. scale: of the size that fills the input. shift: fraction of the input's side, both
+    ways. stretch: of the aspect ratio, both ways (0.2: up to a fifth wider or narrower). Each of colour, blur and noise
+    happens with `probability`. noise: the largest standard deviation, in grey values of 0-255.
+    """
+
+    rotation_degrees: float = 45
+    scale: tuple[float, float] = (0.5, 1.5)
+    shift: float = 0.25
+    stretch: float = 0.0
+    flip: bool = True
+    probability: float = 0.5
+    saturation: tuple[float, float] = (0.4, 1.6)
+    brightness: tuple[float, float] = (0.4, 1.6)
+    contrast: tuple[float, float] = (0.6, 1.4)
+    sharpness: tuple[float, float] = (0.8, 1.2)
+    blur: tuple[int, ...] = (3, 5)
+    noise: float = 10
+
+    def __call__(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
+        """RGB uint8 and labels uint8 at `size` (height, width), changed by the same random warp."""
+        image, labels = self._warp(image, labels, size, rng)
+        if rng.random() < self.probability:
+            image = self._colour(image, rng)
+        if self.blur and rng.random() < self.probability:
+            image = self._blur(image, rng)
+        if self.noise and rng.random() < self.probability:
+            noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0, self.noise)
+            image = np.clip(image + noise, 0, 255).astype(np.uint8)
+        return image, labels
+
+    def _warp(self, image, labels, size, rng):
+        height, width = size
+        matrix = np.array([[width / image.shape[1], 0, 0], [0, height / image.shape[0], 0], [0, 0, 1]])
+        matrix = _translation(-width / 2, -height / 2) @ matrix
+        if self.flip and rng.random() < 0.5:
+            matrix = np.diag([-1.0, 1, 1]) @ matrix
+        stretch = np.exp(rng.uniform(-1, 1) * np.log1p(self.stretch) / 2)
+        scale = np.exp(rng.uniform(*np.log(self.scale)))
+        matrix = np.diag([scale * stretch, scale / stretch, 1]) @ matrix
+        angle = np.radians(rng.uniform(-1, 1) * self.rotation_degrees)
+        rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        shift = rng.uniform(-1, 1, 2) * self.shift
+        matrix = _translation(width * (0.5 + shift[0]), height * (0.5 + shift[1])) @ rotation @ matrix
+        grey = (128, 128, 128)
+        image = cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
+        labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=0)
+        return image, labels
+
+    def _colour(self, image, rng):
+        saturation, brightness, contrast, sharpness = (
+            rng.uniform(*limits) for limits in (self.saturation, self.brightness, self.contrast, self.sharpness)
+        )
+        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        image = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
+        mean = float(grey.mean()) * brightness
+        image = np.clip(image * np.float32(brightness * contrast) + mean * (1 - contrast), 0, 255).astype(np.uint8)
+        return cv2.addWeighted(image, sharpness, cv2.blur(image, (3, 3)), 1 - sharpness, 0)
+
+    def _blur(self, image, rng):
+        size = int(rng.choice(self.blur))
+        kind = rng.integers(3)
+        if kind == 0:
+            return cv2.GaussianBlur(image, (size, size), 0)
+        return cv2.medianBlur(image, size) if kind == 1 else cv2.blur(image, (size, size))
+
+
+def _translation(x: float, y: float) -> np.ndarray:
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])

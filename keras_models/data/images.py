@@ -1,0 +1,78 @@
+"""Reading photos and masks, and bringing them to a network's input size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from keras_models.command import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+VOID = 255  # the label of a pixel that counts in no loss and no metric
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """RGB uint8 (height, width, 3), turned upright as its EXIF orientation says. UserError names an unreadable file."""
+    path = Path(path)
+    image = _decode(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_binary_mask(path: str | Path) -> np.ndarray:
+    """Labels uint8 (height, width), 1 where a grey mask is above 127.
+
+    UserError names a mask that is unreadable, has a palette or three channels, or whose values are 0/1 instead of 0/255.
+    """
+    path = Path(path)
+    mask = _decode(path, cv2.IMREAD_UNCHANGED)
+    if _png_has_palette(path):
+        raise UserError(
+            f"{path} is a palette image. A foreground mask is one grey channel, 0 for background and 255 for foreground; "
+            "export it as greyscale."
+        )
+    if mask.ndim == 3:
+        raise UserError(
+            f"{path} has {mask.shape[2]} channels. A foreground mask is one grey channel, 0 for background and 255 for "
+            "foreground; export it as greyscale."
+        )
+    if mask.dtype != np.uint8:
+        raise UserError(f"{path} has {mask.dtype} pixels. Save the mask with 8 bits per pixel, 0 and 255.")
+    if 0 < mask.max() <= 1:
+        raise UserError(f"{path} has the values 0 and 1. Multiply the mask by 255: background 0, foreground 255.")
+    return (mask > 127).astype(np.uint8)
+
+
+def _decode(path: Path, flags: int) -> np.ndarray:
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise UserError(f"{path} is no readable image ({data.size} bytes). Remove it from the list or replace it.")
+    return image
+
+
+def _png_has_palette(path: Path) -> bool:
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header.startswith(b"\x89PNG") and header[25:26] == b"\x03"
+
+
+def prepare_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`image` (height, width, 3) at a network's input `size` (height, width), bilinear, whatever its aspect ratio.
+
+    This is the published protocol of the portrait networks, and the one definition that training, evaluation,
+    calibration and prediction share.
+    """
+    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def prepare_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels (height, width) at `size`, nearest neighbour."""
+    return cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)

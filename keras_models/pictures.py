@@ -1,0 +1,42 @@
+"""Pictures for people who would rather look than read: overlays, contact sheets, written whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from keras_models import command
+from keras_models.command import UserError
+
+
+def palette(classes: int) -> np.ndarray:
+    """A distinct RGB colour for each of up to 256 classes, uint8 (256, 3); class 0 is black (Pascal VOC's palette)."""
+    index = np.arange(256)
+    colors = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colors[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    colors[1] = (40, 200, 90) if classes <= 2 else colors[1]
+    return colors
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, classes: int = 2, opacity: float = 0.5) -> np.ndarray:
+    """RGB uint8 `image` (height, width, 3) with every labelled pixel tinted in its class's colour; 0 and 255 are not."""
+    tinted = cv2.addWeighted(image, 1 - opacity, palette(classes)[labels], opacity, 0)
+    shown = (labels > 0) & (labels < 255)
+    return np.where(shown[..., None], tinted, image)
+
+
+def write(path: str | Path, image: np.ndarray) -> None:
+    """Write RGB or grey uint8 as the format of the path's suffix, whole or not at all."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    try:
+        done, encoded = cv2.imencode(Path(path).suffix, bgr)
+    except cv2.error:
+        done = False
+    if not done:
+        raise UserError(f"Cannot write {path}: OpenCV knows no image format {Path(path).suffix!r}. Use .png or .jpg.")
+    with command.whole_file(path) as temporary:
+        encoded.tofile(temporary)

@@ -1,0 +1,425 @@
+"""Train a network: `python -m keras_models.train extremec3`.
+
+With nothing else set it trains on the built-in drawings for a few minutes. Everything a later command needs goes into a
+run folder: run.json, model.keras (the best epoch by the validation split), history.csv, logs, preview.png.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_models import build, command, data, losses, metrics, names, pictures
+from keras_models.command import UserError, option
+from keras_models.data import pipeline
+from keras_models.data.augment import Augmentation
+from keras_models.presets import load_model
+from keras_models.recipes import RECIPES, Recipe, Stage, recipe_names
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The command's flags. None leaves a number as the recipe has it; a number replaces it in every stage."""
+
+    network: str | None = option(None, positional=True, metavar="NETWORK", help="a name of keras_models.names()")
+    dataset: str = option("drawings", choices=data.dataset_names(), help="which kind of dataset --data-dir holds")
+    data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
+    recipe: str | None = option(None, help="paper, pocket or drawings (default: drawings for the drawings, else paper)")
+    output: str | None = option(None, metavar="DIR", help="the run folder (default: runs/NETWORK-TIME)")
+    resume: str | None = option(None, metavar="RUN", help="go on with this run folder exactly where it stopped")
+    seed: int = option(0, help="order, augmentation and initial weights follow from it")
+    weights: str | None = option(None, metavar="MODEL", help="start from a preset, run folder or .keras file")
+    print_recipe: bool = option(False, help="print the recipe with its numbers and stop")
+    epochs: int | None = option(None, help="epochs of each stage")
+    batch_size: int | None = option(None, help="photos per step")
+    input_size: int | None = option(None, help="side of the square input, in pixels")
+    optimizer: str | None = option(None, choices=("adam", "adamw"), help="optimizer")
+    learning_rate: float | None = option(None, help="highest learning rate")
+    schedule: str | None = option(None, choices=("halve", "cosine"), help="how the learning rate falls")
+    halve_at: tuple[float, ...] | None = option(None, help="fractions of a stage at which `halve` halves")
+    warmup_epochs: int | None = option(None, help="epochs of linear warm-up (cosine)")
+    final_learning_rate: float | None = option(None, help="learning rate at the end (cosine)")
+    weight_decay: float | None = option(None, help="weight decay")
+    loss: str | None = option(None, choices=tuple(losses.LOSSES), help="loss")
+    boundary_kernel: int | None = option(None, help="side of the filter that makes the boundary band, in pixels")
+    boundary_weight: float | None = option(None, help="weight of the boundary's loss")
+    rotation_degrees: float | None = option(None, help="augmentation: largest rotation")
+    scale: tuple[float, ...] | None = option(None, help="augmentation: smallest and largest scale, as 0.5,1.5")
+    shift: float | None = option(None, help="augmentation: largest shift, as a fraction of the input's side")
+    stretch: float | None = option(None, help="augmentation: largest change of the aspect ratio")
+    noise: float | None = option(None, help="augmentation: largest standard deviation of the noise, in grey values")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status; raises UserError for a mistake that the user can mend."""
+    options = command.parse(
+        TrainOptions,
+        argv,
+        program="python -m keras_models.train",
+        description=__doc__,
+        example="python -m keras_models.train extremec3 --dataset eg1800 --data-dir eg1800 --recipe pocket",
+    )
+    if options.resume:
+        folder = Path(options.resume)
+        if options.network or options.output:
+            raise UserError("--resume takes everything from the run folder; leave NETWORK and --output away.")
+        options, recipe = _read_run(folder)
+    else:
+        recipe = choose_recipe(options)
+        folder = Path(options.output or f"runs/{options.network}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if options.print_recipe:
+        print(json.dumps(dataclasses.asdict(recipe), indent=2))
+        return 0
+    return train(options, recipe, folder)
+
+
+def choose_recipe(options: TrainOptions) -> Recipe:
+    """The recipe that the options name, with the numbers that they replace. UserError for what does not fit."""
+    if options.network not in names():
+        raise UserError(f"Unknown network. Valid names: {', '.join(names())}. Received: {options.network!r}")
+    chosen = options.recipe or ("drawings" if options.dataset == "drawings" else "paper")
+    if chosen not in recipe_names(options.network):
+        valid = ", ".join(recipe_names(options.network))
+        raise UserError(f"{options.network} has no recipe {chosen!r}. Valid names: {valid}.")
+    recipe = RECIPES[options.network][chosen]
+    changed = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Stage)}
+    changed = {name: value for name, value in changed.items() if value is not None and name != "network"}
+    if "input_size" in changed:
+        changed["input_size"] = (options.input_size, options.input_size)
+    for name in ("epochs", "batch_size", "input_size", "learning_rate"):
+        if name in changed and np.min(changed[name]) <= 0:
+            raise UserError(f"--{name.replace('_', '-')} must be above 0. Received: {getattr(options, name)}")
+    moved = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Augmentation)}
+    moved = {name: value for name, value in moved.items() if value is not None}
+    stages = [
+        dataclasses.replace(stage, **changed, augmentation=dataclasses.replace(stage.augmentation, **moved))
+        for stage in recipe.stages
+    ]
+    return dataclasses.replace(recipe, stages=tuple(stages))
+
+
+def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
+    """Run the stages of `recipe` into the run folder `folder`, from its last checkpoint if it has one."""
+    keras.utils.set_random_seed(options.seed)
+    state = _read_checkpoint(folder) if options.resume else None
+    if state is None and folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty. Choose another --output, or go on with it: --resume {folder}")
+    training = data.load(options.dataset, options.data_dir, "train")
+    validation = data.load(options.dataset, options.data_dir, "val")
+    if options.dataset == "drawings":
+        print("No dataset given: training on the built-in drawings. They show the road; they are no photos of people.")
+    stages = [_prepare(stage, options) for stage in recipe.stages]
+    largest = tuple(max(model.input_shape[axis] for _, model in stages) for axis in (1, 2))
+    samples = pipeline.cache(training, largest, _progress(f"reading {training.title}"))
+    if not options.resume:
+        _write_run(folder, options, recipe, training, validation)
+
+    weights = _weights_by_layer(load_model(options.weights)) if options.weights else {}
+    for number, (stage, model) in enumerate(stages, start=1):
+        if state is not None and number < state["stage"]:
+            continue
+        _set_weights(model, weights)
+        try:
+            _run_stage(number, len(stages), stage, model, samples, validation, options.seed, folder, state)
+        except KeyboardInterrupt:
+            print(f"\nStopped; every finished epoch is kept. Go on: python -m keras_models.train --resume {folder}")
+            return 130
+        weights, state = _weights_by_layer(model), None
+    _write_preview(folder, model, validation)
+    where = f" --dataset {options.dataset} --data-dir {options.data_dir}" if options.data_dir else ""
+    print(f"\nDone: {folder / 'model.keras'}, with a look at it in {folder / 'preview.png'}. Next:")
+    print(f"  python -m keras_models.evaluate {folder}{where}")
+    print(f"  python tflite/convert.py {folder} --quantize int8 -o {model.name}.tflite")
+    return 0
+
+
+def _run_stage(number, count, stage, model, samples, validation, seed, folder, state) -> None:
+    """Train `model` through one stage and leave it with its best weights."""
+    batch_size = min(stage.batch_size, len(samples))
+    steps = len(samples) // batch_size
+    sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
+    height, width = sizes["input_size"]
+    print(f"stage {number} of {count}: {stage.network} at {height}x{width}, {stage.epochs} epochs", flush=True)
+    _compile(model, stage, steps)
+    validation = pipeline.evaluation_batches(validation, batch_size=16, **sizes)
+    checkpoint = Checkpoint(folder, number, stage.epochs, model, validation)
+    first_epoch = 0 if state is None else checkpoint.restore(state, model)
+    if first_epoch < stage.epochs:
+        model.fit(
+            pipeline.training_batches(
+                samples,
+                batch_size=batch_size,
+                augmentation=stage.augmentation,
+                seed=seed * 1000 + number,
+                first_epoch=first_epoch,
+                **sizes,
+            ),
+            initial_epoch=first_epoch,
+            epochs=stage.epochs,
+            steps_per_epoch=steps,
+            callbacks=[checkpoint],
+            shuffle=False,
+            verbose=1 if sys.stdout.isatty() else 0,
+        )
+    model.set_weights(checkpoint.best_weights)
+
+
+def _prepare(stage: Stage, options: TrainOptions) -> tuple[Stage, keras.Model]:
+    try:
+        return stage, build(stage.network, input_size=stage.input_size)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _compile(model: keras.Model, stage: Stage, steps: int) -> None:
+    total = stage.epochs * steps
+    if stage.schedule == "cosine":
+        warmup = stage.warmup_epochs * steps
+        rate = keras.optimizers.schedules.CosineDecay(
+            stage.learning_rate / 100 if warmup else stage.learning_rate,
+            max(1, total - warmup),
+            alpha=stage.final_learning_rate / stage.learning_rate,
+            warmup_target=stage.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    else:
+        boundaries = [round(total * fraction) for fraction in stage.halve_at]
+        values = [stage.learning_rate * 0.5**i for i in range(len(boundaries) + 1)]
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
+    factors = decay_factors(model)
+    if stage.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=stage.weight_decay)
+        optimizer.exclude_from_weight_decay([variable for variable, factor in factors if factor < 1])
+    else:
+        optimizer = keras.optimizers.Adam(rate)
+        for variable, factor in factors:
+            if factor:
+                variable.regularizer = keras.regularizers.L2(0.5 * stage.weight_decay * factor)
+    band = {"kernel_size": stage.boundary_kernel, "weight": stage.boundary_weight}
+    loss = losses.get(stage.loss, **(band if stage.loss == "lovasz_boundary" else {}))
+    # XLA makes depthwise convolutions several times slower on a CPU.
+    model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
+
+
+def decay_factors(model: keras.Model) -> list[tuple[keras.Variable, float]]:
+    """Each trainable variable's share of the weight decay in the authors' code: 1, 0.01 if 1-D, 0 if depthwise."""
+    return [
+        (
+            variable,
+            0.0 if isinstance(layer, keras.layers.DepthwiseConv2D) else 1.0 if len(variable.shape) == 4 else 0.01,
+        )
+        for layer in model.layers
+        for variable in layer.trainable_variables
+    ]
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Validates after each epoch, keeps the best weights, and writes all that an exact continuation needs."""
+
+    def __init__(self, folder: Path, stage: int, epochs: int, model: keras.Model, validation):
+        super().__init__()
+        self.folder, self.stage, self.epochs, self.validation = folder, stage, epochs, validation
+        self.best, self.best_weights = -1.0, model.get_weights()
+        self.durations: list[float] = []
+
+    def restore(self, state: dict, model: keras.Model) -> int:
+        """Take over the weights, the optimizer and the best so far; returns the epoch to go on with."""
+        model.set_weights(_arrays(state, "model"))
+        model.optimizer.build(model.trainable_variables)
+        for variable, value in zip(model.optimizer.variables, _arrays(state, "optimizer"), strict=True):
+            variable.assign(value)
+        self.best, self.best_weights = float(state["best"]), _arrays(state, "best_model")
+        return int(state["epoch"])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            raise UserError(
+                f"The loss is {logs['loss']} at step {batch + 1}: training has diverged. The last finished epoch is kept "
+                f"in {self.folder}. Start again with a lower --learning-rate, or with --warmup-epochs."
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        labels, predictions = predictions_of(self.model, self.validation)
+        iou = float(metrics.foreground_iou(labels, predictions))
+        if iou > self.best:
+            self.best, self.best_weights = iou, self.model.get_weights()
+            save_model(self.model, self.folder / "model.keras")
+        self._save(epoch + 1)
+        row = {
+            "stage": self.stage,
+            "epoch": epoch + 1,
+            "loss": float(logs["loss"]),
+            "val_foreground_iou": iou,
+            "val_mean_iou": float(metrics.mean_iou(labels, predictions)),
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": time.monotonic() - self.started,
+        }
+        self._log(row)
+        self.durations.append(row["seconds"])
+        left = np.median(self.durations) * (self.epochs - epoch - 1)
+        print(
+            f"epoch {epoch + 1}/{self.epochs}  loss {row['loss']:.4f}  val foreground IoU {iou:.4f}  "
+            f"(best {self.best:.4f})  {row['seconds']:.0f} s, {left / 60:.0f} min left in this stage",
+            flush=True,
+        )
+
+    def _save(self, epoch: int) -> None:
+        arrays = {"model": self.model.get_weights(), "best_model": self.best_weights}
+        arrays["optimizer"] = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
+        named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
+        with command.whole_file(self.folder / "checkpoint.npz") as path:
+            np.savez(path, stage=self.stage, epoch=epoch, best=self.best, **named)
+
+    def _log(self, row: dict) -> None:
+        path = self.folder / "history.csv"
+        done = list(csv.DictReader(path.open(newline=""))) if path.is_file() else []
+        done = [old for old in done if (int(old["stage"]), int(old["epoch"])) < (row["stage"], row["epoch"])]
+        with command.whole_file(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, row.keys())
+            writer.writeheader()
+            writer.writerows([*done, row])
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            with tf.summary.create_file_writer(str(self.folder / "logs" / f"stage-{self.stage}")).as_default():
+                for name, value in row.items():
+                    tf.summary.scalar(name, value, step=row["epoch"])
+
+
+def predictions_of(model: keras.Model, batches) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predicted labels, both uint8 (photos, height, width), of batches of (images, labels)."""
+    labels = np.concatenate([np.asarray(label) for _, label in batches])[..., 0]
+    logits = np.concatenate([np.asarray(model.predict_on_batch(np.asarray(image))) for image, _ in batches])
+    return labels, metrics.predicted_labels(logits)
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a `.keras` file, whole or not at all, that holds the network without its training state."""
+    bare = keras.Model(model.inputs, model.outputs, name=model.name)
+    with command.whole_file(path) as temporary:
+        bare.save(temporary)
+
+
+def _arrays(state: dict, kind: str) -> list[np.ndarray]:
+    return [state[key] for key in sorted(state) if key.startswith(f"{kind}/")]
+
+
+def _read_checkpoint(folder: Path) -> dict:
+    path = folder / "checkpoint.npz"
+    if not path.is_file():
+        raise UserError(f"{path} is not there: this run has no finished epoch to go on from. Start it anew.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({error}). Start the run anew.") from error
+
+
+def _weights_by_layer(model: keras.Model) -> dict[str, list[np.ndarray]]:
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
+
+
+def _set_weights(model: keras.Model, weights: dict[str, list[np.ndarray]]) -> None:
+    """Give `model` the weights of the layers whose name and shapes agree; the others keep their own."""
+    for layer in model.layers:
+        values = weights.get(layer.name, [])
+        if values and [w.shape for w in layer.weights] == [v.shape for v in values]:
+            layer.set_weights(values)
+
+
+def _write_run(folder: Path, options: TrainOptions, recipe: Recipe, training, validation) -> None:
+    run = {
+        "options": dataclasses.asdict(options),
+        "recipe": dataclasses.asdict(recipe),
+        "versions": {
+            "pocketseg": _version("pocketseg"),
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            keras.backend.backend(): _version(keras.backend.backend()),
+            "python": platform.python_version(),
+        },
+        "git_revision": _git_revision(),
+        "data": {"train": list(training.names), "val": list(validation.names)},
+    }
+    command.write_text(folder / "run.json", json.dumps(run, indent=1))
+
+
+def _read_run(folder: Path) -> tuple[TrainOptions, Recipe]:
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        stages = tuple(_stage(values) for values in run["recipe"]["stages"])
+        options = TrainOptions(**{name: _tuple(value) for name, value in run["options"].items()})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder} is no run folder that can be resumed: {error}") from error
+    return dataclasses.replace(options, resume=str(folder)), Recipe(run["recipe"]["description"], stages)
+
+
+def _stage(values: dict) -> Stage:
+    values = {name: _tuple(value) for name, value in values.items()}
+    augmentation = Augmentation(**{name: _tuple(value) for name, value in values.pop("augmentation").items()})
+    return Stage(**values, augmentation=augmentation)
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    source = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "-C", source, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _progress(label: str):
+    """Prints the share that is done, on one line of a terminal and not at all into a file."""
+
+    def show(done: int, total: int) -> None:
+        if sys.stdout.isatty():
+            print(f"\r{label}: {done}/{total}", end="\n" if done == total else "", flush=True)
+
+    return show
+
+
+def _write_preview(folder: Path, model: keras.Model, validation, count: int = 8) -> None:
+    """A picture of validation photos: photo, truth, prediction, one row each."""
+    size = model.input_shape[1:3]
+    subset = validation.subset(range(min(count, len(validation))), validation.title)
+    images, labels = zip(*(subset.load(i) for i in range(len(subset))), strict=True)
+    images = np.stack([data.prepare_image(image, size) for image in images])
+    labels = np.stack([data.prepare_mask(label, size) for label in labels])
+    logits = keras.ops.convert_to_numpy(model.predict_on_batch(images))
+    predictions = [data.prepare_mask(label, size) for label in metrics.predicted_labels(logits)]
+    rows = [
+        np.hstack([i, pictures.overlay(i, t), pictures.overlay(i, p)])
+        for i, t, p in zip(images, labels, predictions, strict=True)
+    ]
+    pictures.write(folder / "preview.png", np.vstack(rows))
+
+
+if __name__ == "__main__":
+    command.run(main)
