@@ -51,7 +51,8 @@ def extremec3(image, classes):
 def _coarse(image):
     """112 channels at a quarter of the resolution."""
     half = blocks.average_pool(image, name="image_half")
-    quarter = blocks.average_pool(half, name="image_quarter")
+    # Halved a second time, as the authors' code does and counts; TensorFlow and the TFLite converter merge the two.
+    quarter = blocks.average_pool(blocks.average_pool(image, name="image_half_again"), name="image_quarter")
 
     x = blocks.conv_bn_prelu(image, 24, strides=2, name="stem")
     x = blocks.bn_prelu(blocks.concat([x, half], name="stem_image_concat"), name="stem_image")
