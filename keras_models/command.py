@@ -8,6 +8,7 @@ import dataclasses
 import os
 import sys
 import tempfile
+import time
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ def _converter(hint) -> Callable[[str], object]:
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:
-    """Call `main` and exit as a command does: 0 or what it returned, 2 with one line for a user's mistake, 130 for Ctrl-C."""
+    """Call `main` and exit as a command does: what it returned or 0, 2 for a user's mistake, 130 for Ctrl-C."""
     try:
         sys.exit(main() or 0)
     except UserError as error:
@@ -87,6 +88,19 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def progress(label: str) -> Callable[[int, int], None]:
+    """A function of (done, total) that shows the share done and the time left on one line of a terminal."""
+    started = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            left = (time.monotonic() - started) / done * (total - done)
+            end = "\n" if done == total else ""
+            print(f"\r{label}: {done}/{total}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+
+    return show
 
 
 @contextlib.contextmanager

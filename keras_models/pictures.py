@@ -23,10 +23,25 @@ def palette(classes: int) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, classes: int = 2, opacity: float = 0.5) -> np.ndarray:
-    """RGB uint8 `image` (height, width, 3) with every labelled pixel tinted in its class's colour; 0 and 255 are not."""
+    """RGB uint8 `image` (height, width, 3) with its labels tinted; 0 (background) and 255 (void) are left."""
     tinted = cv2.addWeighted(image, 1 - opacity, palette(classes)[labels], opacity, 0)
     shown = (labels > 0) & (labels < 255)
     return np.where(shown[..., None], tinted, image)
+
+
+def caption(image: np.ndarray, text: str) -> np.ndarray:
+    """RGB uint8 `image` with a line of text below it."""
+    line = np.full((20, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(line, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([image, line])
+
+
+def grid(tiles: list[np.ndarray], columns: int) -> np.ndarray:
+    """RGB uint8 tiles of one size in rows of `columns`, the last row filled up with white."""
+    columns = min(columns, len(tiles))
+    blank = [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    tiles = [*tiles, *blank]
+    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
 
 
 def write(path: str | Path, image: np.ndarray) -> None:

@@ -9,10 +9,10 @@ from keras_models.data.augment import Augmentation
 
 @dataclass(frozen=True)
 class Stage:
-    """One schedule. Weights pass from stage to stage by layer name, so stages may differ in network and input size.
+    """One schedule. Weights pass from stage to stage by layer name, so stages may differ in network and size.
 
     input_size: height and width; None is the network's own. schedule: `cosine` falls to `final_learning_rate`, `halve`
-    halves at each fraction of the stage in `halve_at`. optimizer: `adam` with L2 decay as the papers' PyTorch code has it
+    halves at each fraction of the stage in `halve_at`. optimizer: `adam` with the L2 decay of the papers' PyTorch code
     (none on depthwise kernels, a hundredth on normalisation and PReLU), or `adamw` (none on either). loss: a name of
     `keras_models.losses`; boundary_kernel (pixels) and boundary_weight belong to `lovasz_boundary`.
     """

@@ -35,8 +35,8 @@ class Network:
         if any(side <= 0 or side % self.multiple for side in input_size):
             height, width = (max(1, round(side / self.multiple)) * self.multiple for side in input_size)
             raise ValueError(
-                f"{self.name} needs a height and width that are positive multiples of {self.multiple}; the nearest that "
-                f"works is {height}x{width}. Received: input_size={input_size}"
+                f"{self.name} needs a height and width that are positive multiples of {self.multiple}; the nearest "
+                f"that works is {height}x{width}. Received: input_size={input_size}"
             )
 
 

@@ -116,17 +116,17 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     state = _read_checkpoint(folder) if options.resume else None
     if state is None and folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty. Choose another --output, or go on with it: --resume {folder}")
+    weights = _weights_by_layer(load_model(options.weights)) if options.weights else {}
     training = data.load(options.dataset, options.data_dir, "train")
     validation = data.load(options.dataset, options.data_dir, "val")
     if options.dataset == "drawings":
         print("No dataset given: training on the built-in drawings. They show the road; they are no photos of people.")
     stages = [_prepare(stage, options) for stage in recipe.stages]
     largest = tuple(max(model.input_shape[axis] for _, model in stages) for axis in (1, 2))
-    samples = pipeline.cache(training, largest, _progress(f"reading {training.title}"))
+    samples = pipeline.cache(training, largest, command.progress(f"reading {training.title}"))
     if not options.resume:
         _write_run(folder, options, recipe, training, validation)
 
-    weights = _weights_by_layer(load_model(options.weights)) if options.weights else {}
     for number, (stage, model) in enumerate(stages, start=1):
         if state is not None and number < state["stage"]:
             continue
@@ -249,8 +249,8 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):
             raise UserError(
-                f"The loss is {logs['loss']} at step {batch + 1}: training has diverged. The last finished epoch is kept "
-                f"in {self.folder}. Start again with a lower --learning-rate, or with --warmup-epochs."
+                f"The loss is {logs['loss']} at step {batch + 1}: training has diverged. The last finished epoch is "
+                f"kept in {self.folder}. Start again with a lower --learning-rate, or with --warmup-epochs."
             )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -393,16 +393,6 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def _progress(label: str):
-    """Prints the share that is done, on one line of a terminal and not at all into a file."""
-
-    def show(done: int, total: int) -> None:
-        if sys.stdout.isatty():
-            print(f"\r{label}: {done}/{total}", end="\n" if done == total else "", flush=True)
-
-    return show
 
 
 def _write_preview(folder: Path, model: keras.Model, validation, count: int = 8) -> None:

@@ -96,7 +96,7 @@ def _read_ccp_labels(path: Path) -> np.ndarray:
 
     try:
         labels = scipy.io.loadmat(path)["groundtruth"]
-    except (OSError, ValueError, KeyError, NotImplementedError, TypeError, zlib.error) as error:
+    except (scipy.io.matlab.MatReadError, OSError, ValueError, KeyError, TypeError, zlib.error) as error:
         raise UserError(f"{path} is no CCP annotation with a variable 'groundtruth': {error}") from error
     return np.asarray(labels, np.uint8)
 

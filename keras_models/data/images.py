@@ -23,13 +23,13 @@ def read_image(path: str | Path) -> np.ndarray:
 def read_binary_mask(path: str | Path) -> np.ndarray:
     """Labels uint8 (height, width), 1 where a grey mask is above 127.
 
-    UserError names a mask that is unreadable, has a palette or three channels, or whose values are 0/1 instead of 0/255.
+    UserError names a mask that is unreadable, has a palette or three channels, or holds 0/1 instead of 0/255.
     """
     path = Path(path)
     mask = _decode(path, cv2.IMREAD_UNCHANGED)
     if _png_has_palette(path):
         raise UserError(
-            f"{path} is a palette image. A foreground mask is one grey channel, 0 for background and 255 for foreground; "
+            f"{path} is a palette image. A foreground mask is one grey channel, background 0 and foreground 255; "
             "export it as greyscale."
         )
     if mask.ndim == 3:

@@ -1,0 +1,176 @@
+"""Measure a network on labelled photos: `python -m keras_models.evaluate extremec3-eg1800 --dataset eg1800 ...`.
+
+MODEL is a run folder, a preset's name, a `.keras` or a `.tflite` file. Everything is measured at the network's input
+size: the photo resized bilinearly without keeping its aspect ratio, the mask by nearest neighbour, as the papers do.
+`foreground_iou` is the portrait papers' "mIoU": the foreground's IoU of each photo, averaged over the photos.
+`mean_iou` is the mean over the classes of the IoU of the summed confusion matrix.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_models import command, data, metrics, pictures
+from keras_models.command import UserError, option
+from keras_models.data.datasets import read_all
+from keras_models.data.pipeline import subsample
+from keras_models.presets import find, load_model
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The command's flags."""
+
+    model: str = option(positional=True, metavar="MODEL", help="run folder, preset, .keras or .tflite")
+    dataset: str | None = option(
+        None, choices=data.dataset_names(), help="kind of dataset (default: folder with --data-dir, else drawings)"
+    )
+    data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
+    split: str = option("test", choices=("train", "val", "test"), help="which split")
+    json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
+    worst: str | None = option(None, metavar="FILE.png", help="write a contact sheet of the worst photos here")
+    worst_count: int = option(12, help="photos on the contact sheet")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network behind one call, whatever file it came from.
+
+    `logits` takes RGB uint8 (photos, height, width, 3) at `input_size` and gives float32 (photos, h, w, classes).
+    """
+
+    name: str
+    input_size: tuple[int, int]
+    logits: Callable[[np.ndarray], np.ndarray]
+
+
+def predictor(source: str | Path) -> Predictor:
+    """The network of a run folder, preset, `.keras` or `.tflite` file; UserError for anything else."""
+    if Path(source).suffix == ".tflite":
+        # The device side knows nothing of Keras; this is the one place that looks from here to there.
+        from tflite import runtime
+
+        try:
+            segmenter = runtime.Segmenter(str(source))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return Predictor(
+            Path(source).stem,
+            segmenter.input_size,
+            lambda images: np.stack([segmenter.logits(image) for image in images]),
+        )
+    model = load_model(source)
+    return Predictor(
+        model.name,
+        model.input_shape[1:3],
+        lambda images: keras.ops.convert_to_numpy(model.predict_on_batch(np.asarray(images))),
+    )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured: figures as fractions of 1, and per photo its name, foreground IoU and predicted labels."""
+
+    figures: dict
+    names: tuple[str, ...]
+    image_iou: np.ndarray
+    labels: np.ndarray
+    predictions: np.ndarray
+
+
+def evaluate(
+    network: Predictor, dataset: data.Dataset, progress: Callable | None = None, batch_size: int = 16
+) -> Result:
+    """Run `network` over `dataset` and measure. UserError names every photo that cannot be read."""
+    labels, predictions = [], []
+    samples = read_all(dataset, lambda i, m: (data.prepare_image(i, network.input_size), m))
+    for start in range(0, len(samples), batch_size):
+        batch = samples[start : start + batch_size]
+        logits = network.logits(np.stack([image for image, _ in batch]))
+        size = logits.shape[1:3]
+        predictions.append(metrics.predicted_labels(logits))
+        labels += [subsample(data.prepare_mask(mask, network.input_size), size) for _, mask in batch]
+        if progress:
+            progress(min(start + batch_size, len(samples)), len(samples))
+    labels, predictions = np.stack(labels), np.concatenate(predictions)
+    image_iou = np.array(
+        [float(metrics.foreground_iou(t[None], p[None])) for t, p in zip(labels, predictions, strict=True)]
+    )
+    classes = len(dataset.class_names)
+    confusion = metrics.confusion_matrix(labels, predictions, classes)
+    figures = {
+        "model": network.name,
+        "data": dataset.title,
+        "images": len(dataset),
+        "input_size": list(network.input_size),
+        "foreground_iou": float(image_iou.mean()),
+        "mean_iou": float(metrics.mean_iou(labels, predictions, classes)),
+        "boundary_iou": float(metrics.boundary_iou(labels, predictions)),
+        "boundary_f_score": float(metrics.boundary_f_score(labels, predictions)),
+        "class_iou": dict(zip(dataset.class_names, map(float, metrics.class_iou(confusion)), strict=True)),
+    }
+    return Result(figures, dataset.names, image_iou, labels, predictions)
+
+
+def contact_sheet(result: Result, dataset: data.Dataset, count: int, columns: int = 4) -> np.ndarray:
+    """The `count` photos of lowest foreground IoU as RGB uint8: truth in green on the left, prediction on the right."""
+    height, width = 224, 168
+    tiles = []
+    for i in np.argsort(result.image_iou)[:count]:
+        image = data.prepare_image(dataset.load(int(i))[0], (height, width))
+        pair = [
+            pictures.overlay(image, data.prepare_mask(labels[i], (height, width)))
+            for labels in (result.labels, result.predictions)
+        ]
+        tiles.append(pictures.caption(np.hstack(pair), f"{result.names[i]}  IoU {result.image_iou[i]:.3f}"))
+    return pictures.grid(tiles, columns)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status; raises UserError for a mistake that the user can mend."""
+    options = command.parse(
+        EvaluateOptions,
+        argv,
+        program="python -m keras_models.evaluate",
+        description=__doc__,
+        example="python -m keras_models.evaluate runs/extremec3-20260101-120000 --dataset eg1800 --data-dir eg1800",
+    )
+    name = options.dataset or ("folder" if options.data_dir else "drawings")
+    if Path(options.model).suffix != ".tflite":
+        find(options.model)
+    dataset = data.load(name, options.data_dir, options.split)
+    result = evaluate(predictor(options.model), dataset, command.progress(f"measuring on {dataset.title}"))
+    print(_table(result))
+    if options.json:
+        command.write_text(options.json, json.dumps(result.figures, indent=1) + "\n")
+    if options.worst:
+        pictures.write(options.worst, contact_sheet(result, dataset, options.worst_count))
+        print(f"the {min(options.worst_count, len(dataset))} worst photos: {options.worst}")
+    return 0
+
+
+def _table(result: Result) -> str:
+    figures = result.figures
+    low, median = np.percentile(result.image_iou, (5, 50))
+    rows = [
+        ("foreground IoU per image", figures["foreground_iou"]),
+        ("  median image", median),
+        ("  worst twentieth, below", low),
+        ("mean IoU over the classes", figures["mean_iou"]),
+        *((f"  {name}", iou) for name, iou in figures["class_iou"].items()),
+        ("boundary IoU", figures["boundary_iou"]),
+        ("boundary F-score", figures["boundary_f_score"]),
+    ]
+    size = "x".join(map(str, figures["input_size"]))
+    title = f"{figures['model']} at {size} on {figures['data']}, {figures['images']} images"
+    return "\n".join([title, *(f"  {name:28s}{value:8.4f}" for name, value in rows)])
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,222 @@
+"""Segment a photo, a folder of photos, a video or the webcam, and show the effect that a phone would.
+
+INPUT is a file, a folder, or a camera's number (0). The result keeps the input's size, photos are turned upright, edges
+are soft. Videos are written as .mp4 without sound. MODEL is a run folder, a preset, a `.keras` or a `.tflite` file.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from keras_models import command, data, pictures
+from keras_models.command import UserError, option
+from keras_models.data.images import IMAGE_SUFFIXES
+from keras_models.evaluate import Predictor, predictor
+
+EFFECTS = ("mask", "overlay", "blur", "color", "image")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The command's flags."""
+
+    model: str = option(positional=True, metavar="MODEL", help="run folder, preset, .keras or .tflite")
+    input: str = option(positional=True, metavar="INPUT", help="photo, folder, video or camera number")
+    output: str | None = option(None, metavar="OUT", help="file or folder to write (default: INPUT-EFFECT)")
+    effect: str = option("overlay", choices=EFFECTS, help="what to show")
+    color: tuple[int, ...] = option((0, 177, 64), metavar="R,G,B", help="background of the effect `color`")
+    image: str | None = option(None, metavar="PHOTO", help="background of the effect `image`")
+    strength: float = option(0.03, help="blur radius of the effect `blur`, as a fraction of the longer side")
+    refine: bool = option(True, help="let the edges follow the photo's own (guided filter)")
+    smoothing: float = option(0.6, help="video: share of the previous mask where nothing moves, 0 to below 1")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status; raises UserError for a mistake that the user can mend."""
+    options = command.parse(
+        PredictOptions,
+        argv,
+        program="python -m keras_models.predict",
+        description=__doc__,
+        example="python -m keras_models.predict extremec3-eg1800 photo.jpg --effect blur -o blurred.jpg",
+    )
+    effect = _effect(options)
+    source = Path(options.input)
+    if not options.input.isdigit() and not source.exists():
+        raise UserError(f"There is no file or folder {source}.")
+    network = predictor(options.model)
+    if options.input.isdigit() or source.suffix.lower() in VIDEO_SUFFIXES:
+        name = f"camera-{options.input}" if options.input.isdigit() else source.stem
+        return _video(network, options, effect, Path(options.output or f"{name}-{options.effect}.mp4"))
+    if source.is_dir():
+        return _photos(network, options, effect, Path(options.output or f"{source.resolve().name}-{options.effect}"))
+    suffix = ".png" if options.effect == "mask" else source.suffix
+    output = Path(options.output or f"{source.stem}-{options.effect}{suffix}")
+    pictures.write(output, _segment_photo(network, options, effect, data.read_image(source)))
+    print(f"wrote {output}")
+    return 0
+
+
+def foreground(logits: np.ndarray) -> np.ndarray:
+    """Probability (height, width) that a pixel is no background, from logits (height, width, classes)."""
+    if logits.shape[-1] == 1:
+        return 1 / (1 + np.exp(-np.clip(logits[..., 0], -30, 30)))
+    exponent = np.exp(logits - logits.max(-1, keepdims=True))
+    return 1 - exponent[..., 0] / exponent.sum(-1)
+
+
+def guided_filter(guide: np.ndarray, mask: np.ndarray, radius: int, epsilon: float = 1e-3) -> np.ndarray:
+    """`mask` float32 (height, width) with its edges moved to those of the grey `guide` 0-1 (He et al., 2010)."""
+
+    def mean(x):
+        return cv2.blur(x, (2 * radius + 1, 2 * radius + 1))
+
+    guide_mean, mask_mean = mean(guide), mean(mask)
+    slope = (mean(guide * mask) - guide_mean * mask_mean) / (mean(guide * guide) - guide_mean**2 + epsilon)
+    return np.clip(mean(slope) * guide + mean(mask_mean - slope * guide_mean), 0, 1)
+
+
+def alpha(probability: np.ndarray, image: np.ndarray, refine: bool) -> np.ndarray:
+    """Opacity of the person, float32 0-1 at the size of `image`, from a probability at the network's size."""
+    height, width = image.shape[:2]
+    mask = cv2.resize(probability.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    if refine:
+        guide = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+        mask = guided_filter(guide, mask, radius=max(2, round(max(height, width) / 100)))
+    # A steeper curve around one half: sure pixels become opaque or clear, the edge keeps a soft step.
+    return np.clip((mask - 0.5) * 2.5 + 0.5, 0, 1)
+
+
+def _effect(options: PredictOptions) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The effect as a function of RGB uint8 and opacity; UserError for options that do not make one."""
+    if options.effect == "mask":
+        return lambda image, opacity: np.round(opacity * 255).astype(np.uint8)
+    if options.effect == "blur":
+        return lambda image, opacity: _blend(image, _blurred(image, opacity, options.strength), opacity)
+    if options.effect == "color":
+        if len(options.color) != 3 or not all(0 <= value <= 255 for value in options.color):
+            raise UserError(f"--color takes three numbers from 0 to 255, as 0,177,64. Received: {options.color}")
+        color = np.array(options.color, np.uint8)
+        return lambda image, opacity: _blend(image, np.broadcast_to(color, image.shape), opacity)
+    if options.effect == "image":
+        if options.image is None:
+            raise UserError("--effect image needs --image PHOTO, the new background.")
+        background = data.read_image(options.image)
+        return lambda image, opacity: _blend(image, _cover(background, image.shape[:2]), opacity)
+    tint = np.array(pictures.palette(2)[1])
+    return lambda image, opacity: _blend(np.broadcast_to(tint, image.shape), image, opacity * 0.5)
+
+
+def _blend(front: np.ndarray, back: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    opacity = opacity[..., None]
+    return np.round(front * opacity + back * (1 - opacity)).astype(np.uint8)
+
+
+def _blurred(image: np.ndarray, opacity: np.ndarray, strength: float) -> np.ndarray:
+    """The background blurred without the person's colours bleeding into it."""
+    sigma = max(0.5, strength * max(image.shape[:2]))
+    weight = (1 - opacity)[..., None].astype(np.float32) + 1e-3
+    blurred = cv2.GaussianBlur(image * weight, (0, 0), sigma)
+    return np.clip(blurred / cv2.GaussianBlur(weight, (0, 0), sigma)[..., None], 0, 255)
+
+
+def _cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of `picture`, scaled to fill `size` (height, width) without changing its aspect ratio."""
+    scale = max(size[0] / picture.shape[0], size[1] / picture.shape[1])
+    height, width = (max(n, round(side * scale)) for n, side in zip(size, picture.shape[:2], strict=True))
+    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    return picture[top : top + size[0], left : left + size[1]]
+
+
+def _probability(network: Predictor, image: np.ndarray) -> np.ndarray:
+    return foreground(network.logits(data.prepare_image(image, network.input_size)[None])[0])
+
+
+def _segment_photo(network: Predictor, options: PredictOptions, effect: Callable, image: np.ndarray) -> np.ndarray:
+    return effect(image, alpha(_probability(network, image), image, options.refine))
+
+
+def _photos(network: Predictor, options: PredictOptions, effect: Callable, output: Path) -> int:
+    paths = [path for path in sorted(Path(options.input).iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        raise UserError(f"{options.input} holds no photo ({', '.join(IMAGE_SUFFIXES)}).")
+    progress, broken = command.progress("segmenting"), []
+    for i, path in enumerate(paths, start=1):
+        try:
+            result = _segment_photo(network, options, effect, data.read_image(path))
+            pictures.write(output / (f"{path.stem}.png" if options.effect == "mask" else path.name), result)
+        except UserError as error:
+            broken.append(str(error))
+        progress(i, len(paths))
+    print(f"wrote {len(paths) - len(broken)} photos into {output}")
+    if broken:
+        raise UserError("\n  ".join([f"{len(broken)} photos were left out:", *broken]))
+    return 0
+
+
+def _video(network: Predictor, options: PredictOptions, effect: Callable, output: Path) -> int:
+    if not 0 <= options.smoothing < 1:
+        raise UserError(f"--smoothing is from 0 to below 1. Received: {options.smoothing}")
+    if output.suffix != ".mp4":
+        raise UserError(f"Videos are written as .mp4. Received: {output}")
+    capture = cv2.VideoCapture(int(options.input) if options.input.isdigit() else options.input)
+    ok, frame = capture.read()
+    if not ok:
+        raise UserError(f"{options.input} gives no picture: it is no video, is damaged, or no such camera is there.")
+    total = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    rate = capture.get(cv2.CAP_PROP_FPS) or 30.0
+    progress, done, started, probability = command.progress("segmenting"), 0, time.monotonic(), None
+    with command.whole_file(output) as temporary:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), rate, frame.shape[1::-1])
+        if not writer.isOpened():
+            raise UserError(f"OpenCV cannot write {output}: it was built without an MPEG-4 encoder.")
+        try:
+            while ok:
+                image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                probability = smooth(probability, _probability(network, image), options.smoothing)
+                result = effect(image, alpha(probability, image, options.refine))
+                code = cv2.COLOR_GRAY2BGR if result.ndim == 2 else cv2.COLOR_RGB2BGR
+                writer.write(cv2.cvtColor(result, code))
+                done += 1
+                progress(min(done, total or done), total or done)
+                ok, frame = capture.read()
+        except KeyboardInterrupt:
+            print("\nstopped; what was done is kept", file=sys.stderr)
+        finally:
+            writer.release()
+            capture.release()
+        _require_frames(temporary, done)
+    print(f"wrote {output}: {done} frames, {done / (time.monotonic() - started):.1f} frames/s")
+    return 0
+
+
+def smooth(previous: np.ndarray | None, current: np.ndarray, share: float) -> np.ndarray:
+    """`current` with up to `share` of the previous frame's mask mixed in where the two nearly agree.
+
+    Where they differ much the person has moved, and the new mask is taken as it is: no ghost trails a moving hand.
+    """
+    if previous is None:
+        return current
+    kept = share * np.clip(1 - 2 * np.abs(current - previous), 0, 1)
+    return previous * kept + current * (1 - kept)
+
+
+def _require_frames(path: Path, frames: int) -> None:
+    """OpenCV's writer reports no error, not even a full disk: count what can be read back."""
+    written = cv2.VideoCapture(str(path))
+    if int(written.get(cv2.CAP_PROP_FRAME_COUNT)) != frames:
+        raise UserError(f"The video could not be written whole; the disk that holds {path.parent} may be full.")
+    written.release()
+
+
+if __name__ == "__main__":
+    command.run(main)
