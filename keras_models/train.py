@@ -152,7 +152,7 @@ def _run_stage(number, count, stage, model, samples, validation, seed, folder, s
     sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
     height, width = sizes["input_size"]
     print(f"stage {number} of {count}: {stage.network} at {height}x{width}, {stage.epochs} epochs", flush=True)
-    _compile(model, stage, steps)
+    compile_model(model, stage, steps)
     validation = pipeline.evaluation_batches(validation, batch_size=16, **sizes)
     checkpoint = Checkpoint(folder, number, stage.epochs, model, validation)
     first_epoch = 0 if state is None else checkpoint.restore(state, model)
@@ -183,7 +183,8 @@ def _prepare(stage: Stage, options: TrainOptions) -> tuple[Stage, keras.Model]:
         raise UserError(str(error)) from error
 
 
-def _compile(model: keras.Model, stage: Stage, steps: int) -> None:
+def compile_model(model: keras.Model, stage: Stage, steps: int) -> None:
+    """Give `model` the stage's optimizer and loss; an epoch is `steps` steps."""
     total = stage.epochs * steps
     if stage.schedule == "cosine":
         warmup = stage.warmup_epochs * steps
