@@ -117,7 +117,7 @@ def boundary_band(labels, kernel_size: int, ignore_label: int | None = 255):
     if ignore_label is not None:
         ignored = ops.equal(ops.cast(labels, "int32"), ignore_label)
         highest, lowest = ops.where(ignored, -1.0, highest), ops.where(ignored, 1e6, lowest)
-    dilated, eroded = _dilate(highest, kernel_size), -_dilate(-lowest, kernel_size)
+    dilated, eroded = dilate(highest, kernel_size), -dilate(-lowest, kernel_size)
     return ops.cast(dilated > eroded, "float32")
 
 
@@ -185,7 +185,7 @@ def _mean_where(values, kept):
     return ops.sum(means) / ops.maximum(ops.sum(ops.cast(count > 0, "float32")), 1)
 
 
-def _dilate(x, kernel_size):
+def dilate(x, kernel_size):
     """Greatest value in a square around each pixel; the padding never wins. One axis after the other is faster."""
     x = ops.max_pool(x, (kernel_size, 1), strides=1, padding="same", data_format="channels_last")
     return ops.max_pool(x, (1, kernel_size), strides=1, padding="same", data_format="channels_last")
