@@ -123,8 +123,8 @@ def boundary_band(labels, kernel_size: int, ignore_label: int | None = 255):
 
 def boundary_loss(logits, labels, kernel_size: int = 15, per_image: bool = False, ignore_label: int | None = 255):
     """`lovasz` over the pixels of `boundary_band` alone, all others ignored."""
-    logits, labels, weights = _prepare(logits, labels, ignore_label)
     band = boundary_band(labels, kernel_size, ignore_label)[..., 0]
+    logits, labels, weights = _prepare(logits, labels, ignore_label)
     return _hinge_or_softmax(logits, labels, weights * band, per_image)
 
 
