@@ -94,26 +94,23 @@ def evaluate(
         batch = samples[start : start + batch_size]
         logits = network.logits(np.stack([image for image, _ in batch]))
         size = logits.shape[1:3]
-        predictions.append(metrics.predicted_labels(logits))
+        predictions.append(np.asarray(metrics.predicted_labels(logits), np.uint8))
         labels += [subsample(data.prepare_mask(mask, network.input_size), size) for _, mask in batch]
         if progress:
             progress(min(start + batch_size, len(samples)), len(samples))
     labels, predictions = np.stack(labels), np.concatenate(predictions)
-    image_iou = np.array(
-        [float(metrics.foreground_iou(t[None], p[None])) for t, p in zip(labels, predictions, strict=True)]
-    )
-    classes = len(dataset.class_names)
-    confusion = metrics.confusion_matrix(labels, predictions, classes)
+    image_iou = np.asarray(metrics.foreground_iou_per_image(labels, predictions))
+    confusion = metrics.confusion_matrix(labels, predictions, len(dataset.class_names))
     figures = {
         "model": network.name,
         "data": dataset.title,
         "images": len(dataset),
         "input_size": list(network.input_size),
         "foreground_iou": float(image_iou.mean()),
-        "mean_iou": float(metrics.mean_iou(labels, predictions, classes)),
+        "mean_iou": float(metrics.mean_iou(confusion)),
         "boundary_iou": float(metrics.boundary_iou(labels, predictions)),
         "boundary_f_score": float(metrics.boundary_f_score(labels, predictions)),
-        "class_iou": dict(zip(dataset.class_names, map(float, metrics.class_iou(confusion)), strict=True)),
+        "class_iou": dict(zip(dataset.class_names, np.asarray(metrics.class_iou(confusion)).tolist(), strict=True)),
     }
     return Result(figures, dataset.names, image_iou, labels, predictions)
 

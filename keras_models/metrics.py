@@ -12,6 +12,13 @@ from keras import ops
 from keras_models.losses import dilate
 
 
+def predicted_labels(logits):
+    """Labels int32 (images, height, width) of logits: the largest of several, foreground above 0 of a single one."""
+    if logits.shape[-1] == 1:
+        return ops.cast(logits[..., 0] > 0, "int32")
+    return ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+
 def foreground_iou(labels, predictions, ignore_label: int | None = 255):
     """The mean over the images of `foreground_iou_per_image`: what the portrait papers call mIoU."""
     return ops.mean(foreground_iou_per_image(labels, predictions, ignore_label))

@@ -232,6 +232,7 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, folder: Path, stage: int, epochs: int, model: keras.Model, validation):
         super().__init__()
         self.folder, self.stage, self.epochs, self.validation = folder, stage, epochs, validation
+        self.classes = max(2, model.output_shape[-1])
         self.best, self.best_weights = -1.0, model.get_weights()
         self.durations: list[float] = []
 
@@ -266,7 +267,7 @@ class Checkpoint(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "loss": float(logs["loss"]),
             "val_foreground_iou": iou,
-            "val_mean_iou": float(metrics.mean_iou(labels, predictions)),
+            "val_mean_iou": float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, self.classes))),
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": time.monotonic() - self.started,
         }
@@ -305,13 +306,13 @@ class Checkpoint(keras.callbacks.Callback):
 def predictions_of(model: keras.Model, batches) -> tuple[np.ndarray, np.ndarray]:
     """Labels and predicted labels, both uint8 (photos, height, width), of batches of (images, labels)."""
     labels = np.concatenate([np.asarray(label) for _, label in batches])[..., 0]
-    logits = np.concatenate([np.asarray(model.predict_on_batch(np.asarray(image))) for image, _ in batches])
-    return labels, metrics.predicted_labels(logits)
+    logits = np.concatenate([model.predict_on_batch(np.asarray(image)) for image, _ in batches])
+    return labels, keras.ops.convert_to_numpy(metrics.predicted_labels(logits)).astype(np.uint8)
 
 
 def save_model(model: keras.Model, path: Path) -> None:
     """Write a `.keras` file, whole or not at all, that holds the network without its training state."""
-    bare = keras.Model(model.inputs, model.outputs, name=model.name)
+    bare = keras.Model(model.input, model.output, name=model.name)
     with command.whole_file(path) as temporary:
         bare.save(temporary)
 
@@ -403,8 +404,8 @@ def _write_preview(folder: Path, model: keras.Model, validation, count: int = 8)
     images, labels = zip(*(subset.load(i) for i in range(len(subset))), strict=True)
     images = np.stack([data.prepare_image(image, size) for image in images])
     labels = np.stack([data.prepare_mask(label, size) for label in labels])
-    logits = keras.ops.convert_to_numpy(model.predict_on_batch(images))
-    predictions = [data.prepare_mask(label, size) for label in metrics.predicted_labels(logits)]
+    predictions = metrics.predicted_labels(model.predict_on_batch(images))
+    predictions = [data.prepare_mask(label, size) for label in np.asarray(predictions, np.uint8)]
     rows = [
         np.hstack([i, pictures.overlay(i, t), pictures.overlay(i, p)])
         for i, t, p in zip(images, labels, predictions, strict=True)
