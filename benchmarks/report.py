@@ -1,0 +1,90 @@
+"""Write the README's tables from `results/`: `python -m benchmarks.report`.
+
+Each table stands between `<!-- NAME -->` and `<!-- end -->` in README.md and is replaced whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from benchmarks.machine import RESULTS
+from keras_models import command
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def main() -> None:
+    """Fill every table whose results are there; a marker without results is an error."""
+    text = README.read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text, count = block.subn(lambda match, made=table(): f"{match[1]}{made}\n{match[2]}", text)
+        if count != 1:
+            raise SystemExit(f"README.md needs exactly one table {name!r}. Found: {count}")
+    command.write_text(README, text)
+    print(f"wrote {README}")
+
+
+def _read(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _rows(header: list[str], rows: list[list]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _machine(result: dict) -> str:
+    m = result["machine"]
+    return f"{m['processor']}, {m['cores']} cores, {m['date']}; LiteRT {m['ai-edge-litert']}"
+
+
+def accuracy() -> str:
+    """Accuracy of the trained networks, one row per results/accuracy-*.json."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("accuracy-*.json"))]
+    rows = [
+        [r["title"], f"{r['parameters']:,}", f"{r['macs'] / 1e9:.4f} G", r["data"], r["images"]]
+        + [f"{r[key]:.4f}" for key in ("foreground_iou", "mean_iou", "boundary_iou")]
+        for r in results
+    ]
+    header = ["network", "parameters", "MACs", "data", "images", "foreground IoU", "mean IoU", "boundary IoU"]
+    return _rows(header, rows)
+
+
+def models() -> str:
+    """The forms of the preset: size, accuracy, operations, latency ratios."""
+    result = _read("models-extremec3-eg1800")
+    rows = [
+        [
+            form["form"],
+            f"{form['bytes'] / 1024:.0f} KiB",
+            f"{form['foreground_iou']:.4f}",
+            f"{form['boundary_iou']:.4f}",
+            f"{form['float_ops']} of {form['total']}",
+            form["partitions"],
+            f"{form['median_ms_1']:.2f} ms",
+            f"{form['speedup_1']:.2f}",
+            f"{form['speedup_2']:.2f}",
+        ]
+        for form in result["forms"]
+    ]
+    header = ["form", "size", "foreground IoU", "boundary IoU", "float ops", "partitions", "1 thread", "x float32"]
+    header += ["x float32, 2 threads"]
+    return _rows(header, rows) + f"\n\nMeasured on {_machine(result)}; {result['protocol']}."
+
+
+def pipeline() -> str:
+    """How fast photos are fed and trained on."""
+    r = _read("pipeline")
+    return (
+        f"The pipeline feeds {r['pipeline_images_per_second']:.0f} images/s with augmentation, training takes "
+        f"{r['training_images_per_second']:.0f} images/s ({r['protocol']}; {_machine(r)})."
+    )
+
+
+TABLES = {"accuracy": accuracy, "models": models, "pipeline": pipeline}
+
+if __name__ == "__main__":
+    main()
