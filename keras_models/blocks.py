@@ -10,9 +10,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-# Channel statistics (RGB, 0-255) of the portrait networks' training set, and ImageNet's in the same units.
+# Channel statistics (RGB, 0-255) of the portrait networks' training set, Cityscapes' (C3 paper's code) and ImageNet's.
 PORTRAIT_MEAN = (126.91212, 111.25247, 102.890434)
 PORTRAIT_STD = (66.355705, 62.82138, 62.93292)
+CITYSCAPES_MEAN = (73.1584, 82.908936, 72.39231)
+CITYSCAPES_STD = (44.914833, 46.152893, 45.31922)
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 def normalise(image, mean, std, *, name="normalise"):
@@ -99,6 +103,70 @@ def pointwise(x, filters, *, use_bias=False, name):
     return conv(x, filters, 1, use_bias=use_bias, name=name)
 
 
+def grouped_pointwise(x, filters, groups, *, shuffle=False, name):
+    """A 1x1 convolution in groups, with ShuffleNet's channel shuffle after it on request; no bias."""
+    return GroupedPointwise(
+        filters, groups=groups, shuffle=shuffle, use_bias=False, kernel_initializer="he_normal", name=name
+    )(x)
+
+
+@keras.saving.register_keras_serializable(package="pocketseg")
+class GroupedPointwise(layers.Conv2D):
+    """A grouped 1x1 convolution, computed as a dense one with a block-diagonal kernel.
+
+    TensorFlow's CPU has no gradient of a grouped convolution. The channel shuffle (group k's channel c becomes channel
+    c * groups + k) is an order of the kernel's columns, and costs nothing.
+    """
+
+    def __init__(self, filters, kernel_size=1, *, groups, shuffle=False, **kwargs):
+        super().__init__(filters, kernel_size, groups=groups, **kwargs)
+        self.shuffle = shuffle
+
+    def dense_kernel(self):
+        """The kernel (1, 1, inputs, outputs) of the dense convolution that is the same function."""
+        per_group = self.filters // self.groups
+        rows, columns = np.arange(self.kernel.shape[2] * self.groups), np.arange(self.filters)
+        if self.shuffle:
+            columns = columns.reshape(self.groups, per_group).T.reshape(-1)
+        same_group = rows[:, None] // self.kernel.shape[2] == columns[None] // per_group
+        kernel = ops.take(ops.tile(self.kernel, (1, 1, self.groups, 1)), columns, axis=3)
+        return kernel * ops.convert_to_tensor(same_group.astype("float32"), dtype=kernel.dtype)
+
+    def call(self, inputs):
+        return ops.conv(inputs, self.dense_kernel(), padding="valid", data_format="channels_last")
+
+    def get_config(self):
+        return {**super().get_config(), "shuffle": self.shuffle}
+
+
+def separable(x, filters, kernel_size=3, *, strides=1, dilation=1, name):
+    """A depthwise and a pointwise convolution with nothing between them."""
+    x = depthwise(x, kernel_size, strides=strides, dilation=dilation, name=f"{name}_depthwise")
+    return pointwise(x, filters, name=f"{name}_pointwise")
+
+
+def deconv(x, filters, kernel_size=2, *, strides=2, use_bias=False, name):
+    """A transposed convolution whose output is `strides` times the input: PyTorch's with the padding for that.
+
+    Where kernel and stride leave one row and column too many, it is the first ones that go.
+    """
+    excess = kernel_size - strides
+    x = layers.Conv2DTranspose(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="valid" if excess % 2 else "same",
+        use_bias=use_bias,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+    if excess % 2:
+        before = (excess + 1) // 2
+        crop = (before, excess - before)
+        x = layers.Cropping2D((crop, crop), name=f"{name}_crop")(x)
+    return x
+
+
 def batch_norm(x, *, epsilon=1e-3, name):
     """Batch normalisation with PyTorch's default momentum, as all the authors' code has it."""
     return layers.BatchNormalization(momentum=0.9, epsilon=epsilon, name=name)(x)
@@ -119,9 +187,86 @@ def conv_bn_prelu(x, filters, kernel_size=3, *, strides=1, name):
     return bn_prelu(conv(x, filters, kernel_size, strides=strides, name=f"{name}_conv"), name=name)
 
 
-def average_pool(x, *, name):
-    """2x2 average pooling with stride 2."""
-    return layers.AveragePooling2D(2, name=name)(x)
+def relu(x, *, name):
+    """ReLU."""
+    return layers.ReLU(name=name)(x)
+
+
+def bn_relu(x, *, epsilon=1e-5, name):
+    """Batch normalisation and ReLU."""
+    return relu(batch_norm(x, epsilon=epsilon, name=f"{name}_bn"), name=f"{name}_relu")
+
+
+def conv_bn_relu(x, filters, kernel_size=3, *, strides=1, dilation=1, use_bias=False, epsilon=1e-5, name):
+    """Convolution, batch normalisation, ReLU."""
+    x = conv(x, filters, kernel_size, strides=strides, dilation=dilation, use_bias=use_bias, name=f"{name}_conv")
+    return bn_relu(x, epsilon=epsilon, name=name)
+
+
+def depthwise_bn_relu(x, kernel_size=3, *, strides=1, dilation=1, epsilon=1e-5, name):
+    """Depthwise convolution, batch normalisation, ReLU."""
+    x = depthwise(x, kernel_size, strides=strides, dilation=dilation, name=f"{name}_conv")
+    return bn_relu(x, epsilon=epsilon, name=name)
+
+
+def average_pool(x, size=2, *, name):
+    """Average pooling over squares of `size` that do not overlap."""
+    return layers.AveragePooling2D(size, name=name)(x)
+
+
+def average_pool3(x, *, name):
+    """3x3 average pooling with stride 2; the zeros around the image count in the mean, as in PyTorch."""
+    return layers.AveragePooling2D(3, strides=2, name=name)(pad(x, (1, 1), name=f"{name}_pad"))
+
+
+def max_pool(x, *, name):
+    """2x2 max pooling with stride 2."""
+    return layers.MaxPooling2D(2, name=name)(x)
+
+
+def max_pool3(x, *, name):
+    """3x3 max pooling with stride 2 of a tensor without negative values, with zeros around it."""
+    return layers.MaxPooling2D(3, strides=2, name=name)(pad(x, (1, 1), name=f"{name}_pad"))
+
+
+def max_unpool(x, source, *, name):
+    """Each value of `x` at the place of the maximum in its 2x2 window of `source`, zeros elsewhere."""
+    return MaxUnpooling(name=name)([x, source])
+
+
+@keras.saving.register_keras_serializable(package="pocketseg")
+class MaxUnpooling(layers.Layer):
+    """The inverse of 2x2 max pooling (SegNet, ENet): of equal maxima the first, row by row, takes the value."""
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape[1])
+
+    def call(self, inputs):
+        x, source = inputs
+        height, width, channels = x.shape[1:]
+        windows = ops.reshape(source, (-1, height, 2, width, 2, channels))
+        windows = ops.reshape(ops.transpose(windows, (0, 1, 3, 5, 2, 4)), (-1, height, width, channels, 4))
+        place = ops.one_hot(ops.argmax(windows, axis=-1), 4, dtype=x.dtype)
+        y = ops.reshape(x[..., None] * place, (-1, height, width, channels, 2, 2))
+        return ops.reshape(ops.transpose(y, (0, 1, 4, 2, 5, 3)), (-1, height * 2, width * 2, channels))
+
+
+def global_pool(x, *, name):
+    """The mean over height and width, which stay as 1x1."""
+    return layers.GlobalAveragePooling2D(keepdims=True, name=name)(x)
+
+
+def activation(x, function, *, name):
+    """An activation by its Keras name (sigmoid, hard_sigmoid, hard_silu, ...)."""
+    return layers.Activation(function, name=name)(x)
+
+
+def squeeze_excite(x, width, *, gate="sigmoid", name):
+    """Squeeze-and-excitation: global mean, to `width` channels, ReLU, back, `gate`, times the input; with biases."""
+    y = global_pool(x, name=f"{name}_squeeze")
+    y = relu(pointwise(y, width, use_bias=True, name=f"{name}_reduce"), name=f"{name}_relu")
+    y = pointwise(y, x.shape[-1], use_bias=True, name=f"{name}_expand")
+    return multiply([x, activation(y, gate, name=f"{name}_gate")], name=f"{name}_scale")
 
 
 def concat(tensors, *, name):
@@ -134,34 +279,45 @@ def add(tensors, *, name):
     return layers.Add(name=name)(tensors)
 
 
+def multiply(tensors, *, name):
+    """Element-wise product."""
+    return layers.Multiply(name=name)(tensors)
+
+
 @keras.saving.register_keras_serializable(package="pocketseg")
 class BilinearUpsampling(layers.Layer):
-    """Bilinear upsampling by `factor` with the corner pixels aligned (PyTorch's UpsamplingBilinear2d).
+    """Bilinear upsampling by `factor`, or to `size`, with the corner pixels aligned (PyTorch's UpsamplingBilinear2d).
 
     Keras' own UpSampling2D aligns the pixels' outer edges instead, which is another function. Two matrix products, one
     for the rows and one for the columns, do it on every backend.
     """
 
-    def __init__(self, factor: int = 2, **kwargs):
+    def __init__(self, factor: int = 2, size: tuple[int, int] | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.factor = factor
+        self.factor, self.size = factor, size
+
+    def _target(self, height, width) -> tuple[int, int]:
+        return tuple(self.size) if self.size else (height * self.factor, width * self.factor)
 
     def build(self, input_shape):
-        self._rows, self._columns = (interpolation_matrix(n, n * self.factor) for n in input_shape[1:3])
+        target = self._target(*input_shape[1:3])
+        self._rows, self._columns = (
+            interpolation_matrix(n, to) for n, to in zip(input_shape[1:3], target, strict=True)
+        )
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
-        return batch, height * self.factor, width * self.factor, channels
+        return (batch, *self._target(height, width), channels)
 
     def call(self, x):
         height, width, channels = x.shape[1:]
         rows, columns = (ops.convert_to_tensor(m, dtype=x.dtype) for m in (self._rows, self._columns))
         x = ops.matmul(rows, ops.reshape(x, (-1, height, width * channels)))
         x = ops.matmul(columns, ops.reshape(x, (-1, width, channels)))
-        return ops.reshape(x, (-1, height * self.factor, width * self.factor, channels))
+        return ops.reshape(x, (-1, *self._target(height, width), channels))
 
     def get_config(self):
-        return {**super().get_config(), "factor": self.factor}
+        return {**super().get_config(), "factor": self.factor, "size": self.size}
 
 
 def interpolation_matrix(size: int, target: int) -> np.ndarray:
@@ -180,36 +336,128 @@ def bilinear(x, factor: int, *, name):
     return BilinearUpsampling(factor, name=name)(x)
 
 
-def c3(x, filters, dilation, *, name):
-    """The concentrated-comprehensive convolution block of one dilation (C3 paper, section 3; CCC is the same block).
+def bilinear_to(x, size: tuple[int, int], *, name):
+    """Bilinear upsampling to `size` (height, width), corners aligned."""
+    return BilinearUpsampling(size=tuple(size), name=name)(x)
 
-    The concentration stage gathers each dilated cell with two asymmetric depthwise convolutions, so that the dilated
-    depthwise convolution after it skips no pixel; the comprehensive stage is that convolution and a pointwise one.
-    A dilation of 1 skips nothing and needs no concentration.
+
+def bilinear_half_pixel(x, factor: int, *, name):
+    """Bilinear upsampling with the pixels' outer edges aligned, as TensorFlow and PyTorch's align_corners=False."""
+    return layers.UpSampling2D(factor, interpolation="bilinear", name=name)(x)
+
+
+def attention_gate(features, prediction, *, name):
+    """`features` * doubt + `prediction`: detail goes where the coarser prediction is not sure (EOAM; SINet's
+    information blocking). Both tensors have one channel per class; doubt is 1 minus the greatest probability.
     """
-    if dilation > 1:
+    doubt = Doubt(name=f"{name}_doubt")(prediction)
+    return add([multiply([features, doubt], name=f"{name}_gate"), prediction], name=f"{name}_add")
+
+
+@keras.saving.register_keras_serializable(package="pocketseg")
+class Doubt(layers.Layer):
+    """1 - the greatest class probability of logits (batch, height, width, classes), as one channel.
+
+    One channel is the foreground's logit, and its two classes' probabilities are sigmoids.
+    """
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 1)
+
+    def call(self, logits):
+        if logits.shape[-1] == 1:
+            return ops.sigmoid(-ops.abs(logits))
+        return 1 - ops.max(ops.softmax(logits, axis=-1), axis=-1, keepdims=True)
+
+
+def auxiliary(logits, *others, name="auxiliary"):
+    """`logits`, with other outputs kept in the model for the losses of a training: its layer `name` has them as input.
+
+    The model has one output for whoever uses it, and the parameters that its paper counts.
+    """
+    return Auxiliary(name=name)([logits, *others])
+
+
+@keras.saving.register_keras_serializable(package="pocketseg")
+class Auxiliary(layers.Layer):
+    """Passes the first of its inputs on."""
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape[0])
+
+    def call(self, inputs):
+        return inputs[0]
+
+
+def c3(x, filters, dilation, structure="C", *, name):
+    """The concentrated-comprehensive convolution block of one dilation (C3 paper, figure 3; CCC is the same block).
+
+    It takes the place of any dilated 3x3 convolution. The concentration stage gathers each dilated cell, so that the
+    dilated depthwise convolution after it skips no pixel; the comprehensive stage is that convolution and a pointwise
+    one. A dilation of 1 skips nothing and needs no concentration. `structure`, as in figure 3 and table 3:
+
+    A   no concentration stage
+    B   one depthwise convolution
+    C   two asymmetric depthwise convolutions with BN and PReLU between them: the block as proposed (dw-AsymNL)
+    C-  the same without BN and PReLU (dw-Asym)
+    """
+    if structure not in ("A", "B", "C", "C-"):
+        raise ValueError(f"A C3 block's structure is A, B, C or C-. Received: {structure!r}")
+    if dilation > 1 and structure != "A":
         k = 2 * dilation - 1
-        x = depthwise(x, (k, 1), name=f"{name}_vertical")
-        x = bn_prelu(x, epsilon=1e-5, name=f"{name}_vertical")
-        x = depthwise(x, (1, k), name=f"{name}_horizontal")
-        x = batch_norm(x, epsilon=1e-5, name=f"{name}_horizontal_bn")
+        if structure == "B":
+            x = depthwise(x, k, name=f"{name}_concentrate")
+            x = batch_norm(x, epsilon=1e-5, name=f"{name}_concentrate_bn")
+        else:
+            x = depthwise(x, (k, 1), name=f"{name}_vertical")
+            if structure == "C":
+                x = bn_prelu(x, epsilon=1e-5, name=f"{name}_vertical")
+            x = depthwise(x, (1, k), name=f"{name}_horizontal")
+            x = batch_norm(x, epsilon=1e-5, name=f"{name}_horizontal_bn")
     x = depthwise(x, 3, dilation=dilation, name=f"{name}_depthwise")
     return pointwise(x, filters, name=f"{name}_pointwise")
 
 
-def c3_module(x, filters, dilations, *, strides=1, residual=False, name):
+def c3_module(x, filters, dilations, structure="C", *, strides=1, residual=False, name):
     """Reduce, one C3 block per dilation in parallel, concatenate, (add the input,) BN and PReLU.
 
-    With `strides=2` the reduction is a 3x3 convolution, otherwise a pointwise one; neither has an activation.
+    With `strides=2` the reduction is a 3x3 convolution, otherwise a pointwise one; neither has an activation. A module
+    with fewer filters than dilations, as a decoder of two classes has, keeps the first dilations only.
     """
+    dilations = dilations[:filters]
     width = filters // len(dilations)
     reduced = conv(x, width, 3 if strides == 2 else 1, strides=strides, name=f"{name}_reduce")
     widths = [filters - width * (len(dilations) - 1)] + [width] * (len(dilations) - 1)
     branches = [
-        c3(reduced, n, dilation, name=f"{name}_c3_{branch}")
+        c3(reduced, n, dilation, structure, name=f"{name}_c3_{branch}")
         for branch, (n, dilation) in enumerate(zip(widths, dilations, strict=True), start=1)
     ]
     y = concat(branches, name=f"{name}_concat")
     if residual:
         y = add([y, x], name=f"{name}_add")
     return bn_prelu(y, name=name)
+
+
+def inverted_residual(
+    x, filters, expansion, kernel_size=3, *, strides=1, squeeze=0, function="relu", epsilon=1e-5, name
+):
+    """MobileNetV2's block: expand to `expansion` channels, depthwise, (squeeze-excite,) project without activation.
+
+    `squeeze` is the width of MobileNetV3's squeeze-and-excitation, 0 for none; `function` is the activation. The input
+    is added where the shapes agree.
+    """
+
+    def bn_act(y, step):
+        y = batch_norm(y, epsilon=epsilon, name=f"{name}_{step}_bn")
+        return (
+            relu(y, name=f"{name}_{step}_relu")
+            if function == "relu"
+            else activation(y, function, name=f"{name}_{step}_{function}")
+        )
+
+    y = bn_act(pointwise(x, expansion, name=f"{name}_expand"), "expand") if expansion else x
+    y = bn_act(depthwise(y, kernel_size, strides=strides, name=f"{name}_depthwise"), "depthwise")
+    if squeeze:
+        y = squeeze_excite(y, squeeze, gate="hard_sigmoid", name=f"{name}_se")
+    y = batch_norm(pointwise(y, filters, name=f"{name}_project"), epsilon=epsilon, name=f"{name}_project_bn")
+    return add([x, y], name=f"{name}_add") if strides == 1 and x.shape[-1] == filters else y

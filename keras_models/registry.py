@@ -17,18 +17,26 @@ import keras
 class Network:
     """What the registry knows of a network without building it.
 
-    `parameters` and `macs` (multiply-accumulates) hold at the default `input_size` (height, width) and `classes`;
-    `macs` is None where the publication gives none. Height and width must be multiples of `multiple`.
+    `parameters` (trainable) and `macs` (multiply-accumulates) hold at the default `input_size` (height, width) and
+    `classes`; height and width must be multiples of `multiple`. `paper` is the paper whose network or comparison it is.
+
+    status: `exact` when the parameters are the published ones to every printed digit, `near` when this is the nearest
+    faithful reading, `not reproducible` when no reading gives the published figures; `reason` says why, in one line.
+    task: `segmentation`, or `classification` for a network that gives one vector of logits (batch, classes).
+    What the papers print is in `keras_models.tables`.
     """
 
     name: str
     builder: Callable
     parameters: int
-    macs: int | None
+    macs: int
     input_size: tuple[int, int]
     classes: int
     multiple: int
     paper: str
+    status: str = "exact"
+    reason: str = ""
+    task: str = "segmentation"
 
     def check_input_size(self, input_size: tuple[int, int]) -> None:
         """Raise ValueError when the network's strides do not divide `input_size`."""
@@ -43,16 +51,14 @@ class Network:
 _networks: dict[str, Network] = {}
 
 
-def register(
-    *, parameters: int, macs: int | None = None, input_size: tuple[int, int], classes: int, multiple: int, paper: str
-) -> Callable[[Callable], Callable]:
-    """Enter a builder `f(image, classes) -> logits` in the table under its own name."""
+def register(**facts) -> Callable[[Callable], Callable]:
+    """Enter a builder `f(image, classes) -> logits` in the table under its own name; `facts` are `Network`'s fields."""
 
     def enter(builder: Callable) -> Callable:
         name = builder.__name__
         if name in _networks:
             raise ValueError(f"Two networks are called {name!r}: {_networks[name].builder.__module__} has it already.")
-        _networks[name] = Network(name, builder, parameters, macs, input_size, classes, multiple, paper)
+        _networks[name] = Network(name, builder, **facts)
         return builder
 
     return enter
