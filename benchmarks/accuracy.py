@@ -1,6 +1,7 @@
 """Accuracy of one trained network on a test split, with its size beside it.
 
-`python -m benchmarks.accuracy extremec3-eg1800 --dataset eg1800 --data-dir DIR` writes results/accuracy-NAME-DATASET.json.
+`python -m benchmarks.accuracy extremec3-eg1800 --dataset eg1800 --data-dir DIR` writes
+results/accuracy-NAME-DATASET.json.
 """
 
 from __future__ import annotations

@@ -20,9 +20,10 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     for name, table in TABLES.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, count = block.subn(lambda match, made=table(): f"{match[1]}{made}\n{match[2]}", text)
-        if count != 1:
-            raise SystemExit(f"README.md needs exactly one table {name!r}. Found: {count}")
+        if len(block.findall(text)) != 1:
+            raise SystemExit(f"README.md needs the markers of the table {name!r} exactly once.")
+        before, after = block.search(text).groups()
+        text = block.sub(lambda _, filled=f"{before}{table()}\n{after}": filled, text)
     command.write_text(README, text)
     print(f"wrote {README}")
 
