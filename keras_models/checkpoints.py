@@ -151,10 +151,10 @@ def _read_zip(data: bytes, path: Path):
 
 def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
     """The tensor's own copy of its part of the storage."""
-    (_, _, size), offset, shape, strides = tensor
-    storage = storages[tensor.storage.key]
-    end = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) + 1
-    if min((offset, *shape, *strides), default=0) < 0 or max(end, math.prod(shape), size) > len(storage):
+    (key, _, size), offset, shape, strides = tensor
+    storage = storages[key]
+    last = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True)) if math.prod(shape) else -1
+    if min(offset, *shape, *strides, 0) < 0 or max(offset + last + 1, math.prod(shape), size) > len(storage):
         raise ValueError("a tensor reaches past its storage")
     strides = [stride * storage.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, strides).copy()

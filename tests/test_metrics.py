@@ -1,0 +1,149 @@
+"""Every metric against a slow computation of its own."""
+
+import cv2
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_models import metrics
+from tests.backend import compiled
+
+IGNORED = 255
+
+
+def blobs(seed, shape=(3, 40, 30)):
+    """Smooth masks of 0 and 1; predictions differ from labels along the contour, and some labels are ignored."""
+    random = np.random.default_rng(seed)
+    field = np.stack([cv2.GaussianBlur(random.normal(size=shape[1:]), (0, 0), 4) for _ in range(shape[0])])
+    other = field + 0.06 * np.stack([cv2.GaussianBlur(random.normal(size=shape[1:]), (0, 0), 2) for _ in field])
+    labels = (field > 0).astype("uint8")
+    labels[:, 10:14, 5:20] = IGNORED
+    return labels, (other > 0).astype("uint8")
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_foreground_iou_is_per_image_then_averaged():
+    labels, predictions = blobs(0)
+    expected = []
+    for truth, predicted in zip(labels, predictions, strict=True):
+        kept = truth != IGNORED
+        expected.append(iou(truth[kept] == 1, predicted[kept] == 1))
+    per_image = ops.convert_to_numpy(compiled(metrics.foreground_iou_per_image)(labels, predictions))
+    np.testing.assert_allclose(per_image, expected, rtol=1e-6)
+    assert len(set(expected)) == 3
+    assert float(metrics.foreground_iou(labels[..., None], predictions)) == pytest.approx(np.mean(expected))
+
+
+def test_foreground_iou_of_empty_masks():
+    empty, one = np.zeros((1, 4, 4), "uint8"), np.eye(4, dtype="uint8")[None]
+    results = [
+        float(metrics.foreground_iou(*pair)) for pair in ((empty, empty), (empty, one), (one, empty), (one, one))
+    ]
+    assert results == [1.0, 0.0, 0.0, 1.0]
+    assert float(metrics.foreground_iou(np.full_like(empty, IGNORED), one)) == 1.0
+
+
+def test_foreground_is_every_class_but_0():
+    labels, predictions = np.array([[[0, 1, 2, 3]]]), np.array([[[1, 2, 2, 0]]])
+    assert float(metrics.foreground_iou(labels, predictions)) == pytest.approx(2 / 4)
+
+
+def test_confusion_matrix_and_the_iou_of_its_classes():
+    random = np.random.default_rng(1)
+    labels, predictions = random.integers(0, 3, (2, 7, 5)), random.integers(0, 4, (2, 7, 5))
+    labels[random.random(labels.shape) < 0.2] = IGNORED
+    expected = np.zeros((5, 5), int)  # class 4 is in neither, class 3 in the predictions alone
+    for truth, predicted in zip(labels.ravel(), predictions.ravel(), strict=True):
+        if truth != IGNORED:
+            expected[truth, predicted] += 1
+    matrix = compiled(lambda y, p: metrics.confusion_matrix(y, p, classes=5))(labels, predictions)
+    np.testing.assert_array_equal(ops.convert_to_numpy(matrix), expected)
+
+    kept = labels != IGNORED
+    ious = [iou(labels[kept] == c, predictions[kept] == c) for c in range(4)]
+    np.testing.assert_allclose(ops.convert_to_numpy(compiled(metrics.class_iou)(matrix)), [*ious, np.nan], rtol=1e-6)
+    assert ious[3] == 0
+    assert float(metrics.mean_iou(matrix)) == pytest.approx(np.mean(ious))
+    # A sum over a data set is a numpy array, beyond the range of int32.
+    assert float(metrics.mean_iou(expected * 10**9)) == pytest.approx(np.mean(ious))
+
+
+def inner_band(mask, radius):
+    """The band of Cheng et al.'s own code: the mask, framed by background, minus its erosion."""
+    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return (mask - cv2.erode(framed, np.ones((3, 3), "uint8"), iterations=radius)[1:-1, 1:-1]).astype(bool)
+
+
+@pytest.mark.parametrize(("width", "radius"), [(0.02, 1), (0.05, 2), (0.1, 5)])  # the diagonal is 50
+def test_boundary_iou_is_that_of_the_inner_bands(width, radius):
+    labels, predictions = blobs(2)
+    labels[labels == IGNORED] = 1
+    expected = [iou(inner_band(t, radius), inner_band(p, radius)) for t, p in zip(labels, predictions, strict=True)]
+    result = float(compiled(lambda y, p: metrics.boundary_iou(y, p, width))(labels, predictions))
+    assert result == pytest.approx(np.mean(expected))
+    assert 0.1 < result < 0.95
+
+
+def contour(mask, kept):
+    """Foreground pixels that count and touch a background pixel that counts."""
+    found = np.zeros(mask.shape, bool)
+    for y, x in zip(*np.nonzero(mask & kept), strict=True):
+        around = (slice(max(0, y - 1), y + 2), slice(max(0, x - 1), x + 2))
+        found[y, x] = (~mask[around] & kept[around]).any()
+    return found
+
+
+def share_within(points, others, reach):
+    near = [(np.abs(others - point).max(axis=1) <= reach).any() for point in points]
+    return np.mean(near)
+
+
+@pytest.mark.parametrize(("tolerance", "reach"), [(0.0075, 1), (0.06, 3)])  # the diagonal is 50
+def test_boundary_f_score_matches_contours_within_the_tolerance(tolerance, reach):
+    labels, predictions = blobs(3)
+    expected = []
+    for truth, predicted in zip(labels, predictions, strict=True):
+        kept = truth != IGNORED
+        a, b = (np.argwhere(contour(mask == 1, kept)) for mask in (truth, predicted))
+        precision, recall = share_within(b, a, reach), share_within(a, b, reach)
+        expected.append(2 * precision * recall / (precision + recall))
+    result = float(compiled(lambda y, p: metrics.boundary_f_score(y, p, tolerance))(labels, predictions))
+    assert result == pytest.approx(np.mean(expected))
+    assert np.mean(expected) < 0.999
+
+
+def test_boundaries_of_empty_masks():
+    empty, one = np.zeros((1, 8, 8), "uint8"), np.zeros((1, 8, 8), "uint8")
+    one[:, 2:6, 2:6] = 1
+    for metric in (metrics.boundary_iou, metrics.boundary_f_score):
+        results = [float(metric(*pair)) for pair in ((empty, empty), (empty, one), (one, empty), (one, one))]
+        assert results == pytest.approx([1.0, 0.0, 0.0, 1.0])
+
+
+def test_ignored_pixels_have_no_say_in_any_metric():
+    labels, predictions = blobs(4)
+    other = np.where(labels == IGNORED, 1 - predictions, predictions)
+    assert (other != predictions).any()
+    for metric in (metrics.foreground_iou, metrics.boundary_iou, metrics.boundary_f_score):
+        assert float(metric(labels, predictions)) == float(metric(labels, other))
+
+
+def test_flicker_counts_what_comes_and_goes_not_what_moves():
+    steady = np.zeros((6, 8, 12), "uint8")
+    steady[:, 2:6, 2:6] = 1
+    moving = np.stack([np.roll(steady[0], step, axis=1) for step in range(6)])
+    assert float(metrics.flicker(steady)) == float(metrics.flicker(moving)) == 0.0
+    flickering = steady.copy()
+    flickering[3, 2, 2:6] = 0  # four pixels of sixteen vanish for one frame
+    # Frames 2, 3 and 4 see it: in frame 3 they flicker, in the others a neighbour differs.
+    assert float(metrics.flicker(flickering)) == pytest.approx(4 / (4 * 16))
+    with pytest.raises(ValueError, match=r"three frames. Received: 2"):
+        metrics.flicker(steady[:2])
+
+
+def test_masks_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"same shape.*\(1, 4, 4\) and \(1, 4, 5\)"):
+        metrics.foreground_iou(np.zeros((1, 4, 4)), np.zeros((1, 4, 5)))
