@@ -22,8 +22,9 @@ def main() -> None:
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if len(block.findall(text)) != 1:
             raise SystemExit(f"README.md needs the markers of the table {name!r} exactly once.")
+        start, end = block.search(text).span()
         before, after = block.search(text).groups()
-        text = block.sub(lambda _, filled=f"{before}{table()}\n{after}": filled, text)
+        text = f"{text[:start]}{before}{table()}\n{after}{text[end:]}"
     command.write_text(README, text)
     print(f"wrote {README}")
 
