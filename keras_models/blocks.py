@@ -38,12 +38,12 @@ def _padding(x, kernel_size, strides, dilation, name):
     """`x` ready for a convolution with symmetric padding, and Keras' word for the padding that is left to do."""
     amount = tuple((k - 1) // 2 * dilation for k in kernel_size)
     if strides == 1:
-        return x, "same" if any(amount) else "valid"
+        return x, "valid" if kernel_size == (1, 1) else "same"
     return pad(x, amount, name=f"{name}_pad"), "valid"
 
 
 def conv(x, filters, kernel_size=3, *, strides=1, dilation=1, groups=1, use_bias=False, name):
-    """A convolution with odd kernel and symmetric padding; no bias unless asked for."""
+    """A convolution with symmetric padding, its kernel odd where it is strided; no bias unless asked for."""
     kernel_size = _pair(kernel_size)
     x, padding = _padding(x, kernel_size, strides, dilation, name)
     return layers.Conv2D(
@@ -103,10 +103,10 @@ def pointwise(x, filters, *, use_bias=False, name):
     return conv(x, filters, 1, use_bias=use_bias, name=name)
 
 
-def grouped_pointwise(x, filters, groups, *, shuffle=False, name):
-    """A 1x1 convolution in groups, with ShuffleNet's channel shuffle after it on request; no bias."""
+def grouped_pointwise(x, filters, groups, *, shuffle=False, use_bias=False, name):
+    """A 1x1 convolution in groups, with ShuffleNet's channel shuffle after it on request; no bias unless asked for."""
     return GroupedPointwise(
-        filters, groups=groups, shuffle=shuffle, use_bias=False, kernel_initializer="he_normal", name=name
+        filters, groups=groups, shuffle=shuffle, use_bias=use_bias, kernel_initializer="he_normal", name=name
     )(x)
 
 
@@ -122,18 +122,27 @@ class GroupedPointwise(layers.Conv2D):
         super().__init__(filters, kernel_size, groups=groups, **kwargs)
         self.shuffle = shuffle
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._columns = np.arange(self.filters)
+        if self.shuffle:
+            self._columns = self._columns.reshape(self.groups, -1).T.reshape(-1)
+        rows = np.arange(input_shape[-1]) // (input_shape[-1] // self.groups)
+        columns = self._columns // (self.filters // self.groups)
+        self._same_group = (rows[:, None] == columns).astype("float32")
+
     def dense_kernel(self):
         """The kernel (1, 1, inputs, outputs) of the dense convolution that is the same function."""
-        per_group = self.filters // self.groups
-        rows, columns = np.arange(self.kernel.shape[2] * self.groups), np.arange(self.filters)
-        if self.shuffle:
-            columns = columns.reshape(self.groups, per_group).T.reshape(-1)
-        same_group = rows[:, None] // self.kernel.shape[2] == columns[None] // per_group
-        kernel = ops.take(ops.tile(self.kernel, (1, 1, self.groups, 1)), columns, axis=3)
-        return kernel * ops.convert_to_tensor(same_group.astype("float32"), dtype=kernel.dtype)
+        kernel = ops.take(ops.tile(self.kernel, (1, 1, self.groups, 1)), self._columns, axis=3)
+        return kernel * ops.convert_to_tensor(self._same_group, dtype=kernel.dtype)
+
+    def dense_bias(self):
+        """The bias in the order of the dense kernel's outputs."""
+        return ops.take(self.bias, self._columns)
 
     def call(self, inputs):
-        return ops.conv(inputs, self.dense_kernel(), padding="valid", data_format="channels_last")
+        y = ops.conv(inputs, self.dense_kernel(), padding="valid", data_format="channels_last")
+        return y + self.dense_bias() if self.use_bias else y
 
     def get_config(self):
         return {**super().get_config(), "shuffle": self.shuffle}
@@ -182,9 +191,10 @@ def bn_prelu(x, *, epsilon=1e-3, name):
     return prelu(batch_norm(x, epsilon=epsilon, name=f"{name}_bn"), name=f"{name}_prelu")
 
 
-def conv_bn_prelu(x, filters, kernel_size=3, *, strides=1, name):
+def conv_bn_prelu(x, filters, kernel_size=3, *, strides=1, use_bias=False, name):
     """Convolution, batch normalisation, PReLU: the CBR of the C3 and ESPNet papers."""
-    return bn_prelu(conv(x, filters, kernel_size, strides=strides, name=f"{name}_conv"), name=name)
+    x = conv(x, filters, kernel_size, strides=strides, use_bias=use_bias, name=f"{name}_conv")
+    return bn_prelu(x, name=name)
 
 
 def relu(x, *, name):
