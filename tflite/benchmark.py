@@ -1,0 +1,144 @@
+"""Time converted networks on this machine: `python -m tflite.benchmark a.tflite b.tflite --threads 1,2`.
+
+Several models are timed in turn, run by run, so that a change of the machine's speed meets them all alike; the ratios
+are those of one round, and their median is printed. Stands alone beside runtime.py, like that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+
+if not __package__ and (Path(__file__).parent / "__init__.py").is_file():
+    # Run as a file inside the package: its folder must not be searched for modules, or its inspect.py hides Python's.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+
+try:
+    from tflite import runtime
+except ImportError:  # copied to a device: runtime.py lies beside this file
+    import runtime
+
+
+def measure(paths: list[str], threads: int, runs: int, warmup: int) -> list[dict]:
+    """One dict per model: median, p90, p99 and mean in ms, its speed as a multiple of the first model's."""
+    interpreters = [runtime.load_interpreter(path, threads) for path in paths]
+    for interpreter in interpreters:
+        _fill(interpreter)
+        for _ in range(warmup):
+            interpreter.invoke()
+    times = np.zeros((runs, len(paths)))
+    for run in range(runs):
+        for i, interpreter in enumerate(interpreters):
+            started = time.perf_counter()
+            interpreter.invoke()
+            times[run, i] = (time.perf_counter() - started) * 1000
+    return [
+        {
+            "model": str(path),
+            "threads": threads,
+            "runs": runs,
+            "median_ms": float(np.median(column)),
+            "p90_ms": float(np.percentile(column, 90)),
+            "p99_ms": float(np.percentile(column, 99)),
+            "min_ms": float(column.min()),
+            "speed": float(np.median(times[:, 0] / column)),
+        }
+        for path, column in zip(paths, times.T, strict=True)
+    ]
+
+
+def cold_start(path: str, threads: int = 1) -> dict:
+    """Load and first inference in ms and the memory that they took in MiB, in a process of their own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_cold_start, (path, threads))
+
+
+def _cold_start(path: str, threads: int) -> dict:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    interpreter = runtime.load_interpreter(path, threads)
+    loaded = time.perf_counter()
+    _fill(interpreter)
+    filled = time.perf_counter()
+    interpreter.invoke()
+    return {
+        "load_ms": (loaded - started) * 1000,
+        "first_ms": (time.perf_counter() - filled) * 1000,
+        "memory_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
+    }
+
+
+def _fill(interpreter) -> None:
+    """Random pixels into every input."""
+    generator = np.random.default_rng(0)
+    for details in interpreter.get_input_details():
+        values = generator.integers(0, 256, details["shape"])
+        if details["dtype"] == np.float32:
+            values = values / 255
+        elif details["dtype"] == np.int8:
+            values = values - 128
+        interpreter.set_tensor(details["index"], values.astype(details["dtype"]))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status; raises ModelError for a file that cannot be run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tflite.benchmark",
+        description=__doc__,
+        epilog="example:\n  python -m tflite.benchmark float32.tflite int8.tflite --threads 1,2 --json speed.json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help=".tflite files; the first is the one to compare with"
+    )
+    parser.add_argument("--threads", type=_numbers, default=[1], metavar="N,N", help="thread counts (default: 1)")
+    parser.add_argument("--runs", type=_positive, default=100, help="timed runs per model (default: 100)")
+    parser.add_argument("--warmup", type=_positive, default=10, help="runs before, not timed (default: 10)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here")
+    options = parser.parse_args(argv)
+    runs = []
+    print(f"{'model':32s} threads  median     p90     p99 ms   speed")
+    for threads in options.threads:
+        for run in measure(options.models, threads, options.runs, options.warmup):
+            runs.append(run)
+            name = Path(run["model"]).name
+            print(
+                f"{name:32s} {threads:7d} {run['median_ms']:7.2f} {run['p90_ms']:7.2f} {run['p99_ms']:7.2f}"
+                f" {run['speed']:10.2f}x"
+            )
+    starts = [{"model": str(path), **cold_start(path)} for path in options.models]
+    for start in starts:
+        name = Path(start["model"]).name
+        print(
+            f"{name:32s} cold start: load {start['load_ms']:.1f} ms, first run {start['first_ms']:.1f} ms, "
+            f"{start['memory_mib']:.1f} MiB"
+        )
+    if options.json:
+        machine = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+        figures = {**machine, "runs": runs, "cold_start": starts}
+        runtime.write_whole(options.json, (json.dumps(figures, indent=1) + "\n").encode())
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
+    return value
+
+
+def _numbers(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main))

@@ -1,0 +1,195 @@
+"""Run a converted segmentation network with numpy, OpenCV and one interpreter: no TensorFlow, no Keras.
+
+Copy this file, a `.tflite` and its spec to a Raspberry Pi and it works:
+
+    segmenter = Segmenter("extremec3-eg1800-int8.tflite")
+    person = segmenter.probabilities(image)[..., 1] > 0.5     # image: RGB uint8 of any size
+
+The spec is a JSON file with the same stem, written by the converter and read by Python and Android alike:
+
+    format          1
+    name            what people call the model; `network` and `paper` say what it is
+    input           height, width, channels (3), color_order ("RGB"), dtype ("uint8", "int8" or "float32"), and scale
+                    and zero_point: the real value (stored - zero_point) * scale is the pixel's byte / 255
+    output          height, width, classes (of the tensor; 1 is the foreground's logit alone), dtype, scale, zero_point,
+                    kind ("logits") and activation, what turns them into probabilities: "sigmoid" or "softmax"
+    labels, colors  a name and an RGB colour per class, background first: two of each for a network with one logit
+    threshold       the foreground's probability above which a pixel is foreground (one logit)
+    accuracy        what was measured when the model was verified, or null
+    calibration     the photos that set the ranges: count, names and the sha256 of their list; null if none were needed
+    versions        of the packages that made the file
+    sha256          of the .tflite; weights_sha256 of the network that it was made from
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
+
+
+class ModelError(ValueError):
+    """A model or spec that cannot be used; the message names the file and the remedy."""
+
+
+def load_interpreter(path: str | Path, threads: int = 1, delegates: bool = True):
+    """An interpreter with its tensors allocated, from the first of `INTERPRETERS` that is installed.
+
+    `delegates=False` leaves XNNPACK away. Raises ModelError for a file that is missing, damaged or no TFLite model.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"Cannot read {path}: {error.strerror}.") from error
+    if content[4:8] != b"TFL3":
+        raise ModelError(
+            f"{path} is no TFLite model ({len(content)} bytes). Expected a .tflite that a converter wrote."
+        )
+    module = _interpreter_module()
+    options = {}
+    if not delegates:
+        resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
+        options["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        interpreter = module.Interpreter(model_content=content, num_threads=threads, **options)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} is damaged or needs operations that are not there: {error}") from error
+    return interpreter
+
+
+def _interpreter_module():
+    for name in INTERPRETERS:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ModelError("No TFLite interpreter is installed. Run: pip install ai-edge-litert")
+
+
+def read_spec(path: str | Path) -> dict | None:
+    """The spec beside a `.tflite`, or None when there is none. ModelError when it belongs to another file."""
+    path = Path(path)
+    spec_path = path.with_suffix(".json")
+    if not spec_path.is_file():
+        return None
+    try:
+        spec = json.loads(spec_path.read_text(encoding="utf-8"))
+        expected = spec["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{spec_path} is no spec of a model: {error!r}. Convert the network again.") from error
+    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise ModelError(f"{spec_path} describes another file than {path}: the sha256 differs. Copy both again.")
+    return spec
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all. ModelError when it cannot be written (no permission, a full disk)."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise ModelError(f"Cannot write {path}: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def run(main: Callable[[], int]) -> int:
+    """The exit status of a command: what `main` returns, or 2 after one line for a model that cannot be used."""
+    try:
+        return main()
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+class Segmenter:
+    """One converted network, ready to run. Not for use from several threads at once.
+
+    `input_size` is (height, width); `spec` is the file's spec, or None. Raises ModelError for a model or spec that is
+    damaged, has another shape than a segmentation network, or does not fit the other.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1):
+        self.path = Path(path)
+        self._interpreter = load_interpreter(path, threads)
+        self.spec = read_spec(path)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each.")
+        self._input, self._output = inputs[0], outputs[0]
+        for kind, details in (("input", self._input), ("output", self._output)):
+            if len(details["shape"]) != 4 or -1 in details.get("shape_signature", ()) or details["shape"][0] != 1:
+                shape = list(details.get("shape_signature", details["shape"]))
+                raise ModelError(
+                    f"{path} has the {kind} shape {shape}; expected a static (1, height, width, channels)."
+                )
+        if self._input["shape"][3] != 3:
+            raise ModelError(f"{path} takes {self._input['shape'][3]} channels; expected 3 (RGB).")
+        self.input_size = tuple(int(side) for side in self._input["shape"][1:3])
+        if self.spec:
+            self._compare_with_spec()
+
+    def _compare_with_spec(self) -> None:
+        for kind, details, channels in (("input", self._input, "channels"), ("output", self._output, "classes")):
+            described = self.spec[kind]
+            expected = [1, described["height"], described["width"], described[channels]]
+            found = [int(side) for side in details["shape"]]
+            if found != expected or np.dtype(details["dtype"]).name != described["dtype"]:
+                raise ModelError(
+                    f"{self.path} has the {kind} {found} {np.dtype(details['dtype']).name}, its spec says {expected} "
+                    f"{described['dtype']}. Convert the network again."
+                )
+
+    def logits(self, image: np.ndarray) -> np.ndarray:
+        """float32 (h, w, classes) at the network's output size, of RGB uint8 (height, width, 3) of any size."""
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"Expected RGB uint8 (height, width, 3). Received: {image.dtype} {image.shape}")
+        height, width = self.input_size
+        if image.shape[:2] != self.input_size:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        self._interpreter.set_tensor(self._input["index"], self._quantize(image)[None])
+        self._interpreter.invoke()
+        return self._dequantize(self._interpreter.get_tensor(self._output["index"])[0])
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """float32 (height, width, classes) at the size of `image`, background first; one logit becomes two classes."""
+        logits = self.logits(image)
+        if logits.shape[-1] == 1:
+            person = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+            small = np.concatenate([1 - person, person], axis=-1)
+        else:
+            exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
+            small = exponent / exponent.sum(axis=-1, keepdims=True)
+        return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR).reshape(*image.shape[:2], -1)
+
+    def labels(self, image: np.ndarray) -> np.ndarray:
+        """uint8 (height, width) at the size of `image`: the most probable class of each pixel."""
+        return self.probabilities(image).argmax(axis=-1).astype(np.uint8)
+
+    def _quantize(self, image: np.ndarray) -> np.ndarray:
+        dtype = np.dtype(self._input["dtype"])
+        real = image.astype(np.float32) / 255
+        if dtype == np.float32:
+            return real
+        scale, zero_point = self._input["quantization"]
+        limits = np.iinfo(dtype)
+        return np.clip(np.round(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+    def _dequantize(self, values: np.ndarray) -> np.ndarray:
+        if values.dtype == np.float32:
+            return values
+        scale, zero_point = self._output["quantization"]
+        return (values.astype(np.float32) - zero_point) * np.float32(scale)
