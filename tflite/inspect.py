@@ -128,8 +128,8 @@ def main(argv: list[str] | None = None) -> int:
             inputs, outputs = ", ".join(operation["inputs"]), ", ".join(operation["outputs"])
             print(f"  {operation['index']:4d} {operation['name']:20s} {inputs} -> {outputs}")
     print(
-        f"{found['total']} operations, {found['float_ops']} of them in float, {found['space_to_batch']} SPACE_TO_BATCH; "
-        f"XNNPACK takes {found['delegated']} in {found['partitions']} partition(s)"
+        f"{found['total']} operations, {found['float_ops']} of them in float, {found['space_to_batch']} SPACE_TO_BATCH;"
+        f" XNNPACK takes {found['delegated']} in {found['partitions']} partition(s)"
     )
     if options.json:
         runtime.write_whole(options.json, (json.dumps(found, indent=1) + "\n").encode())
