@@ -380,6 +380,40 @@ class Doubt(layers.Layer):
         return 1 - ops.max(ops.softmax(logits, axis=-1), axis=-1, keepdims=True)
 
 
+@keras.saving.register_keras_serializable(package="pocketseg")
+class BilinearDeconvolution(layers.UpSampling2D):
+    """Half-pixel bilinear upsampling in the place of a transposed convolution per channel with frozen bilinear weights.
+
+    It is the same function but for the image's border, where the transposed convolution mixes in zeros. The papers
+    count it as the convolution that their code runs; so does `complexity`.
+    """
+
+    def __init__(self, size, **kwargs):
+        super().__init__(size, interpolation=kwargs.pop("interpolation", "bilinear"), **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="pocketseg")
+class Idle(layers.Layer):
+    """Passes its input on, and holds weights that no image meets: the published count has them, the function has not.
+
+    `shapes` are those of the weights.
+    """
+
+    def __init__(self, shapes, **kwargs):
+        super().__init__(**kwargs)
+        self.shapes = shapes
+
+    def build(self, input_shape):
+        for i, shape in enumerate(self.shapes):
+            self.add_weight(shape=tuple(shape), initializer="zeros", name=f"idle_{i}")
+
+    def call(self, inputs):
+        return inputs
+
+    def get_config(self):
+        return {**super().get_config(), "shapes": self.shapes}
+
+
 def auxiliary(logits, *others, name="auxiliary"):
     """`logits`, with other outputs kept in the model for the losses of a training: its layer `name` has them as input.
 

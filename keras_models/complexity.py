@@ -15,14 +15,13 @@ Bias, addition, concatenation, padding and the normalisation of the image cost n
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import keras
 from keras import layers
 
-from keras_models.blocks import BilinearUpsampling
+from keras_models.blocks import BilinearDeconvolution, BilinearUpsampling, Idle
 
 _AT_OUTPUT = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 _AT_INPUT = (layers.Conv2DTranspose, layers.Dense)
@@ -45,31 +44,47 @@ class Complexity:
     flops: int
 
 
+@dataclass(frozen=True)
+class LayerCost:
+    """One call of a layer: `parameters` are its trainable ones, 0 from the second call of the same layer on."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    flops: int
+
+
 def count(model: keras.Model, bilinear_flops: int = 3) -> Complexity:
     """Count a functional model with a fixed input size; `bilinear_flops` is the cost per input value of an upsampling.
 
     A layer that is called several times counts each time. Raises ValueError for a model without a graph, an open height
     or width, and a layer with weights whose cost is not known.
     """
-    macs, others = _cost(model, bilinear_flops)
-    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    return Complexity(parameters, macs, 2 * macs + others)
+    costs = by_layer(model, bilinear_flops)
+    return Complexity(*(sum(getattr(cost, what) for cost in costs) for what in ("parameters", "macs", "flops")))
 
 
-def _cost(model, bilinear_flops) -> tuple[int, int]:
-    """Multiply-accumulates of a model, and the FLOPs of what is not one."""
+def by_layer(model: keras.Model, bilinear_flops: int = 3) -> list[LayerCost]:
+    """What `count` sums up: the costs of the layers, in the order in which they run; raises what `count` raises."""
     if not hasattr(model, "_nodes_by_depth"):
         raise ValueError(f"Only a functional model can be counted. Received: {type(model).__name__} {model.name!r}")
-    macs = others = 0
-    for node in itertools.chain.from_iterable(model._nodes_by_depth.values()):
-        layer, inputs, outputs = node.operation, node.input_tensors, node.outputs
-        if isinstance(layer, keras.Model):
-            inner_macs, inner_others = _cost(layer, bilinear_flops)
-            macs, others = macs + inner_macs, others + inner_others
-        elif inputs:
-            macs += _macs(layer, inputs[0], outputs[0])
-            others += _other_flops(layer, inputs[0], outputs[0], bilinear_flops)
-    return macs, others
+    costs, seen = [], set()
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            layer, inputs, outputs = node.operation, node.input_tensors, node.outputs
+            if isinstance(layer, keras.Model):
+                costs += by_layer(layer, bilinear_flops)
+            elif inputs:
+                macs = _macs(layer, inputs[0], outputs[0])
+                others = _other_flops(layer, inputs[0], outputs[0], bilinear_flops)
+                weights = [] if layer in seen else getattr(layer, "trainable_weights", [])
+                parameters = sum(math.prod(weight.shape) for weight in weights)
+                shape = tuple(outputs[0].shape[1:])
+                costs.append(LayerCost(layer.name, type(layer).__name__, shape, parameters, macs, 2 * macs + others))
+                seen.add(layer)
+    return costs
 
 
 def _macs(layer, x, y) -> int:
@@ -77,8 +92,10 @@ def _macs(layer, x, y) -> int:
         return _kernel_size(layer) * _values(layer, y.shape[1:-1])
     if isinstance(layer, _AT_INPUT):
         return _kernel_size(layer) * _values(layer, x.shape[1:-1])
+    if isinstance(layer, BilinearDeconvolution):  # one kernel of twice the stride for each channel
+        return math.prod(2 * side for side in layer.size) * _values(layer, x.shape[1:])
     if getattr(layer, "weights", None) and not isinstance(
-        layer, (layers.BatchNormalization, layers.Normalization, *_RECTIFIERS)
+        layer, (layers.BatchNormalization, layers.Normalization, Idle, *_RECTIFIERS)
     ):
         raise ValueError(
             f"No rule for the cost of a layer of this type; add one to {__name__}. "
@@ -91,7 +108,10 @@ def _other_flops(layer, x, y, bilinear_flops) -> int:
     if isinstance(layer, layers.BatchNormalization):
         return 2 * _values(layer, y.shape[1:])
     if isinstance(layer, _POOLING):
-        return _values(layer, x.shape[1:])
+        source = x._keras_history.operation
+        return _values(layer, (source.input if isinstance(source, layers.ZeroPadding2D) else x).shape[1:])
+    if isinstance(layer, BilinearDeconvolution):
+        return 0
     if isinstance(layer, (BilinearUpsampling, layers.UpSampling2D, layers.Resizing)):
         return (
             bilinear_flops * _values(layer, x.shape[1:]) * (getattr(layer, "interpolation", "bilinear") == "bilinear")
