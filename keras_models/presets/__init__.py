@@ -9,7 +9,6 @@ from pathlib import Path
 
 import keras
 
-from keras_models import blocks  # noqa: F401  (its layers must be known before a file that holds them is read)
 from keras_models.command import UserError
 
 _FOLDER = Path(__file__).parent
