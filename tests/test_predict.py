@@ -1,0 +1,57 @@
+"""What makes a mask look good: soft edges that follow the photo, steady video, backgrounds that fill the frame."""
+
+import numpy as np
+import pytest
+
+from keras_models import predict
+
+
+def disc(size=96, radius=30):
+    """A bright disc on a dark ground, and the disc's mask."""
+    y, x = np.mgrid[:size, :size]
+    inside = (x - size / 2) ** 2 + (y - size / 2) ** 2 < radius**2
+    return np.where(inside[..., None], 220, 30).astype(np.uint8).repeat(3, 2), inside
+
+
+def test_guided_filter_moves_a_coarse_edge_to_the_photo():
+    image, inside = disc()
+    coarse = inside[::8, ::8].astype(np.float32)
+    refined = predict.alpha(coarse, image, refine=True)
+    plain = predict.alpha(coarse, image, refine=False)
+    assert refined.shape == image.shape[:2]
+    assert np.abs(refined - inside).mean() < np.abs(plain - inside).mean()
+
+
+def test_edges_are_soft_and_the_rest_is_sure():
+    image, inside = disc()
+    opacity = predict.alpha(inside[::4, ::4].astype(np.float32), image, refine=False)
+    assert opacity[48, 48] == 1
+    assert opacity[2, 2] == 0
+    assert ((opacity > 0.05) & (opacity < 0.95)).sum() > 50
+
+
+def test_smoothing_steadies_noise_but_follows_movement():
+    still, noisy, moved = np.full((2, 2), 0.5), np.full((2, 2), 0.6), np.full((2, 2), 1.0)
+    assert 0.5 < predict.smooth(still, noisy, 0.6)[0, 0] < 0.6
+    np.testing.assert_array_equal(predict.smooth(still, moved, 0.6), moved)
+    np.testing.assert_array_equal(predict.smooth(None, noisy, 0.6), noisy)
+
+
+@pytest.mark.parametrize("shape", [(30, 90), (90, 30), (200, 200), (7, 5)])
+def test_background_picture_fills_the_frame(shape):
+    picture = np.full((*shape, 3), 9, np.uint8)
+    covered = predict._cover(picture, (48, 64))
+    assert covered.shape == (48, 64, 3)
+    assert (covered == 9).all()
+
+
+def test_blur_keeps_the_person_out_of_the_background():
+    image, inside = disc()
+    blurred = predict._blurred(image, inside.astype(np.float32), strength=0.1)
+    just_outside = blurred[48, 48 + 34]
+    assert just_outside.max() < 60  # a plain blur would carry the disc's brightness here
+
+
+@pytest.mark.parametrize(("logits", "expected"), [([[[0.0]]], 0.5), ([[[30.0]]], 1.0), ([[[0.0, 0.0, 0.0]]], 2 / 3)])
+def test_foreground_is_all_that_is_no_background(logits, expected):
+    assert predict.foreground(np.array(logits))[0, 0] == pytest.approx(expected)
