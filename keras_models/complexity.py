@@ -68,14 +68,19 @@ def count(model: keras.Model, bilinear_flops: int = 3) -> Complexity:
 
 def by_layer(model: keras.Model, bilinear_flops: int = 3) -> list[LayerCost]:
     """What `count` sums up: the costs of the layers, in the order in which they run; raises what `count` raises."""
+    return _costs(model, bilinear_flops, set())
+
+
+def _costs(model, bilinear_flops, seen) -> list[LayerCost]:
+    """`by_layer`; the weights of the layers in `seen`, which grows, have been counted already."""
     if not hasattr(model, "_nodes_by_depth"):
         raise ValueError(f"Only a functional model can be counted. Received: {type(model).__name__} {model.name!r}")
-    costs, seen = [], set()
+    costs = []
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             layer, inputs, outputs = node.operation, node.input_tensors, node.outputs
             if isinstance(layer, keras.Model):
-                costs += by_layer(layer, bilinear_flops)
+                costs += _costs(layer, bilinear_flops, seen)
             elif inputs:
                 macs = _macs(layer, inputs[0], outputs[0])
                 others = _other_flops(layer, inputs[0], outputs[0], bilinear_flops)
