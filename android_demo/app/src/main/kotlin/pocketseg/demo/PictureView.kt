@@ -1,0 +1,48 @@
+package pocketseg.demo
+
+import android.content.Context
+import android.graphics.Bitmap
+import android.graphics.Canvas
+import android.graphics.Paint
+import android.graphics.RectF
+import android.util.AttributeSet
+import android.view.View
+import pocketseg.pixels.Size
+
+/** Shows pixels that another thread hands over. */
+class PictureView(context: Context, attributes: AttributeSet?) : View(context, attributes) {
+    // Three, so that the one being written is neither shown nor still on its way to the GPU.
+    private val bitmaps = arrayOfNulls<Bitmap>(3)
+    private var shown = -1
+    private val paint = Paint(Paint.FILTER_BITMAP_FLAG)
+    private val area = RectF()
+    var sizeChanged: (aspect: Double) -> Unit = {}
+
+    /** From one other thread at a time. */
+    fun show(pixels: IntArray, size: Size) {
+        val next = synchronized(this) { (shown + 1) % bitmaps.size }
+        var bitmap = bitmaps[next]
+        if (bitmap == null || bitmap.width != size.width || bitmap.height != size.height) {
+            bitmap = Bitmap.createBitmap(size.width, size.height, Bitmap.Config.ARGB_8888)
+        }
+        bitmap!!.setPixels(pixels, 0, size.width, 0, 0, size.width, size.height)
+        synchronized(this) {
+            bitmaps[next] = bitmap
+            shown = next
+        }
+        postInvalidateOnAnimation()
+    }
+
+    override fun onSizeChanged(width: Int, height: Int, oldWidth: Int, oldHeight: Int) {
+        if (width > 0 && height > 0) sizeChanged(width.toDouble() / height)
+    }
+
+    override fun onDraw(canvas: Canvas) {
+        val bitmap = synchronized(this) { if (shown < 0) null else bitmaps[shown] } ?: return
+        val scale = minOf(width.toFloat() / bitmap.width, height.toFloat() / bitmap.height)
+        val left = (width - bitmap.width * scale) / 2
+        val top = (height - bitmap.height * scale) / 2
+        area.set(left, top, left + bitmap.width * scale, top + bitmap.height * scale)
+        canvas.drawBitmap(bitmap, null, area, paint)
+    }
+}

@@ -1,0 +1,84 @@
+package pocketseg.demo
+
+import android.net.Uri
+import org.json.JSONException
+import org.json.JSONObject
+import pocketseg.live.Effect
+import pocketseg.live.Look
+import pocketseg.live.Report
+import pocketseg.model.Delegate
+import pocketseg.model.Device
+
+/** Where pictures come from. */
+sealed interface Source {
+    data class Camera(val front: Boolean) : Source
+    data class Photo(val uri: Uri) : Source
+    data class Video(val uri: Uri) : Source
+}
+
+/** All that the main screen shows. Immutable; it changes in one place, [MainActivity.update]. */
+data class UiState(
+    val look: Look = Look(),
+    val source: Source = Source.Camera(front = true),
+    val models: List<ModelFile> = emptyList(),
+    /** One name, or two for a split screen. */
+    val chosen: List<String> = emptyList(),
+    val delegate: Delegate = Delegate.CPU,
+    val threads: Int = 2,
+    val numbers: Boolean = false,
+    val devices: List<Device> = emptyList(),
+    val report: Report? = null,
+    val thermal: String? = null,
+    val cameraAllowed: Boolean = false,
+    val message: String? = null,
+) {
+    /** What is remembered from one start of the app to the next. */
+    fun toJson(): String = JSONObject().apply {
+        put("effect", look.effect.name)
+        put("blur", look.blur.toDouble())
+        put("colour", look.colour)
+        put("refinement", look.refinement.toDouble())
+        put("smoothing", look.smoothing.toDouble())
+        put("fill_contours", look.fillContours)
+        put("fill_view", look.fillView)
+        put("front", (source as? Source.Camera)?.front ?: true)
+        put("chosen", org.json.JSONArray(chosen))
+        put("delegate", delegate.name)
+        put("threads", threads)
+        put("numbers", numbers)
+    }.toString()
+
+    companion object {
+        /** What [toJson] wrote; the defaults for what another version of the app wrote. */
+        fun fromJson(text: String): UiState =
+            try {
+                val json = JSONObject(text)
+                val chosen = json.getJSONArray("chosen")
+                UiState(
+                    Look(
+                        Effect.valueOf(json.getString("effect")), json.getDouble("blur").toFloat(), json.getInt("colour"),
+                        json.getDouble("refinement").toFloat(), json.getDouble("smoothing").toFloat(),
+                        json.getBoolean("fill_contours"), json.getBoolean("fill_view"),
+                    ),
+                    Source.Camera(json.getBoolean("front")),
+                    chosen = List(chosen.length(), chosen::getString),
+                    delegate = Delegate.valueOf(json.getString("delegate")),
+                    threads = json.getInt("threads"),
+                    numbers = json.getBoolean("numbers"),
+                )
+            } catch (_: JSONException) {
+                UiState()
+            } catch (_: IllegalArgumentException) {
+                UiState()
+            }
+    }
+}
+
+/** The engineer's numbers as lines of text. */
+fun UiState.numbersText(): String = buildString {
+    val report = report ?: return ""
+    for ((stage, p50, p90) in report.stages) append("%-14s %6.1f ms  p90 %6.1f\n".format(stage.name.lowercase(), p50, p90))
+    append("%.1f frames/s, %d dropped of %d\n".format(report.framesPerSecond, report.dropped, report.dropped + report.frames))
+    for ((delegate, threads, coverage) in devices) append("$delegate, $threads threads, ${coverage ?: "coverage not reported"}\n")
+    append("temperature ${thermal ?: "not reported before Android 10"}")
+}

@@ -1,0 +1,68 @@
+package pocketseg.model
+
+import pocketseg.pixels.InputTensor
+import pocketseg.pixels.OutputTensor
+import pocketseg.pixels.Size
+import pocketseg.pixels.palette
+
+/** The output's buffers for what a spec describes. */
+fun outputTensor(spec: ModelSpec) = with(spec.output) {
+    OutputTensor(size, channels, dtype, quantization, spec.activation, spec.threshold)
+}
+
+/** The foreground that a model sees in a photo of packed pixels; for comparisons, not for the hot path. */
+fun foreground(segmenter: Segmenter, photo: IntArray, size: Size): FloatArray {
+    val spec = segmenter.spec
+    val input = InputTensor(size, spec.input.size, spec.input.dtype, spec.input.quantization)
+    val output = outputTensor(spec)
+    input.fill(photo)
+    segmenter.run(input.buffer, output.buffer)
+    output.read()
+    return output.foreground
+}
+
+/**
+ * A model on the wished delegate, or on the CPU when the delegate cannot run it or gives another result; a GPU that is
+ * silently wrong is a known trouble. [told] gets the reason. The photo compared on is [photo], else a drawing.
+ */
+fun openTrusted(
+    wished: Delegate, open: (Delegate) -> Segmenter, photo: IntArray?, size: Size, told: (String) -> Unit,
+): Segmenter {
+    val cpu = open(Delegate.CPU)
+    if (wished == Delegate.CPU) return cpu
+    val pixels = photo ?: drawing(DRAWING)
+    val pixelSize = if (photo == null) DRAWING else size
+    val reason = try {
+        val other = open(wished)
+        val agreement = try {
+            Agreement(foreground(cpu, pixels, pixelSize), foreground(other, pixels, pixelSize), cpu.spec.threshold)
+        } catch (error: RuntimeException) {
+            other.close()
+            throw error
+        }
+        if (agreement.trusted) {
+            cpu.close()
+            told("${cpu.spec.name}: $wished agrees with the CPU ($agreement).")
+            return other
+        }
+        other.close()
+        agreement.toString()
+    } catch (error: ModelError) {
+        error.message
+    } catch (error: RuntimeException) {
+        error.message
+    }
+    told("${cpu.spec.name} stays on the CPU: $wished cannot be trusted with it ($reason).")
+    return cpu
+}
+
+private val DRAWING = Size(192, 256)
+
+/** Head and shoulders in flat colours, when there is no photo yet. */
+private fun drawing(size: Size) = IntArray(size.pixels) {
+    val x = (it % size.width) / size.width.toDouble() - 0.5
+    val y = (it / size.width) / size.height.toDouble() - 0.4
+    val head = (x * x) / 0.03 + (y * y) / 0.04 < 1
+    val shoulders = y > 0.22 && (x * x) / 0.16 + ((y - 0.6) * (y - 0.6)) / 0.15 < 1
+    if (head) 0xFFD8A888.toInt() else if (shoulders) palette(9)[8] else 0xFF9FB4C0.toInt()
+}

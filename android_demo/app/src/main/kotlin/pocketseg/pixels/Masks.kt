@@ -1,0 +1,153 @@
+package pocketseg.pixels
+
+import kotlin.math.abs
+
+/**
+ * Mixes up to a share of the previous mask in where the two nearly agree; where they differ much the person has moved,
+ * and the new mask is taken as it is. The first mask after [reset] is taken whole.
+ */
+class TemporalSmoothing(size: Size) {
+    private val previous = FloatArray(size.pixels)
+    private var empty = true
+
+    fun reset() {
+        empty = true
+    }
+
+    /** [share] from 0 to below 1. */
+    fun apply(mask: FloatArray, share: Float) {
+        for (i in mask.indices) {
+            val kept = if (empty) 0f else share * (1 - 2 * abs(mask[i] - previous[i])).coerceIn(0f, 1f)
+            mask[i] = previous[i] * kept + mask[i] * (1 - kept)
+            previous[i] = mask[i]
+        }
+        empty = false
+    }
+}
+
+/** A steeper curve around [threshold]: sure pixels become opaque or clear, the edge keeps a soft step. */
+fun sharpen(mask: FloatArray, threshold: Float) {
+    for (i in mask.indices) mask[i] = ((mask[i] - threshold) * 2.5f + 0.5f).coerceIn(0f, 1f)
+}
+
+/** Fills what outer contours enclose: as `cv2.findContours(RETR_EXTERNAL)` and `drawContours(FILLED)`. */
+class ContourFill(private val size: Size) {
+    private val outside = BooleanArray(size.pixels)
+    private val stack = IntArray(size.pixels)
+
+    /** Pixels of at least [threshold] are inside; what is enclosed by them becomes 1. */
+    fun apply(mask: FloatArray, threshold: Float) {
+        outside.fill(false)
+        var top = 0
+        // Contours are 8-connected, so the background that reaches the border spreads over 4 neighbours.
+        for (x in 0 until size.width) {
+            top = visit(mask, threshold, x, top)
+            top = visit(mask, threshold, (size.height - 1) * size.width + x, top)
+        }
+        for (y in 0 until size.height) {
+            top = visit(mask, threshold, y * size.width, top)
+            top = visit(mask, threshold, (y + 1) * size.width - 1, top)
+        }
+        while (top > 0) {
+            val i = stack[--top]
+            val x = i % size.width
+            if (x > 0) top = visit(mask, threshold, i - 1, top)
+            if (x < size.width - 1) top = visit(mask, threshold, i + 1, top)
+            if (i >= size.width) top = visit(mask, threshold, i - size.width, top)
+            if (i < size.pixels - size.width) top = visit(mask, threshold, i + size.width, top)
+        }
+        for (i in mask.indices) if (!outside[i] && mask[i] < threshold) mask[i] = 1f
+    }
+
+    private fun visit(mask: FloatArray, threshold: Float, i: Int, top: Int): Int {
+        if (outside[i] || mask[i] >= threshold) return top
+        outside[i] = true
+        stack[top] = i
+        return top + 1
+    }
+}
+
+/** Means over windows of 2 radius + 1, the picture mirrored at its borders: `cv2.blur`. */
+class BoxMean(private val size: Size) {
+    private val rows = FloatArray(size.pixels)
+    private val sums = FloatArray(size.width)
+
+    /** [out] may be [plane]. */
+    fun apply(plane: FloatArray, radius: Int, out: FloatArray) {
+        val width = size.width
+        val height = size.height
+        val share = 1f / (2 * radius + 1)
+        for (y in 0 until height) {
+            val start = y * width
+            var sum = 0f
+            for (x in -radius - 1 until radius) sum += plane[start + mirrored(x, width)]
+            for (x in 0 until width) {
+                sum += plane[start + mirrored(x + radius, width)] - plane[start + mirrored(x - radius - 1, width)]
+                rows[start + x] = sum * share
+            }
+        }
+        sums.fill(0f)
+        for (y in -radius - 1 until radius) addRow(mirrored(y, height), 1f)
+        for (y in 0 until height) {
+            addRow(mirrored(y + radius, height), 1f)
+            addRow(mirrored(y - radius - 1, height), -1f)
+            for (x in 0 until width) out[y * width + x] = sums[x] * share
+        }
+    }
+
+    private fun addRow(y: Int, sign: Float) {
+        for (x in sums.indices) sums[x] += sign * rows[y * sums.size + x]
+    }
+
+    /** Outside indices come back from the border, whose own pixel is not repeated. */
+    private fun mirrored(index: Int, length: Int): Int {
+        if (index in 0 until length) return index
+        if (length == 1) return 0
+        val period = 2 * (length - 1)
+        val folded = Math.floorMod(index, period)
+        return if (folded < length) folded else period - folded
+    }
+}
+
+/**
+ * The fast guided filter (He and Sun 2015): a small mask brought to the photo's size, its edges drawn to the photo's.
+ *
+ * The linear model mask = a grey + b is fitted in windows of the small picture and applied to the large one.
+ */
+class GuidedUpsampling(private val small: Size, large: Size) {
+    private val box = BoxMean(small)
+    private val grid = Grid.resize(small, large)
+    private val grey = FloatArray(small.pixels)
+    private val meanGrey = FloatArray(small.pixels)
+    private val meanMask = FloatArray(small.pixels)
+    private val slope = FloatArray(small.pixels)
+    private val offset = FloatArray(small.pixels)
+    private val largeSlope = FloatArray(large.pixels)
+
+    /** [mask] and the packed pixels [smallPhoto] have the small size; [out] (0-1) and [photo] the large one. */
+    fun apply(mask: FloatArray, smallPhoto: IntArray, photo: IntArray, radius: Int, epsilon: Float, out: FloatArray) {
+        for (i in grey.indices) {
+            grey[i] = grey(smallPhoto[i])
+            slope[i] = grey[i] * mask[i]
+            offset[i] = grey[i] * grey[i]
+        }
+        box.apply(grey, radius, meanGrey)
+        box.apply(mask, radius, meanMask)
+        box.apply(slope, radius, slope)
+        box.apply(offset, radius, offset)
+        for (i in grey.indices) {
+            val variance = maxOf(0f, offset[i] - meanGrey[i] * meanGrey[i])
+            slope[i] = (slope[i] - meanGrey[i] * meanMask[i]) / (variance + epsilon)
+            offset[i] = meanMask[i] - slope[i] * meanGrey[i]
+        }
+        box.apply(slope, radius, slope)
+        box.apply(offset, radius, offset)
+        grid.sampleFloats(slope, largeSlope)
+        grid.sampleFloats(offset, out)
+        for (i in out.indices) out[i] = (out[i] + largeSlope[i] * grey(photo[i])).coerceIn(0f, 1f)
+    }
+}
+
+/** BT.601 luma, 0-1. */
+internal fun grey(pixel: Int) =
+    (0.299f * (pixel shr 16 and 255) + 0.587f * (pixel shr 8 and 255) + 0.114f * (pixel and 255)) / 255f

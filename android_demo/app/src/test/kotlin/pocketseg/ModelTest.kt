@@ -1,0 +1,118 @@
+package pocketseg
+
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNotNull
+import org.junit.Assert.assertNull
+import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import pocketseg.live.GpuSupport
+import pocketseg.live.delegateChoices
+import pocketseg.live.modelChoices
+import pocketseg.live.threadChoices
+import pocketseg.model.Agreement
+import pocketseg.model.Delegate
+import pocketseg.model.ModelError
+import pocketseg.model.ModelSpec
+import pocketseg.model.Segmenter
+import pocketseg.model.coverage
+import pocketseg.model.openTrusted
+import pocketseg.pixels.Activation
+import pocketseg.pixels.Dtype
+import pocketseg.pixels.Quantization
+import pocketseg.pixels.Size
+import java.nio.ByteBuffer
+
+/** Specs, trust in delegates, and the reasons of the pickers. */
+class ModelTest {
+    @Test
+    fun aSpecIsReadWhole() {
+        val spec = ModelSpec.parse(specText(classes = 2, activation = "softmax", more = """, "colors": [[0, 0, 0], [1, 2, 3]], "sha256": "ab" """), "x.json")
+        assertEquals(Size(32, 32), spec.input.size)
+        assertEquals(Dtype.UINT8, spec.input.dtype)
+        assertEquals(Quantization(0.1f, 128), spec.output.quantization)
+        assertEquals(Activation.SOFTMAX, spec.activation)
+        assertEquals(listOf("background", "person"), spec.labels)
+        assertEquals(0xFF010203.toInt(), spec.colours[1])
+        assertEquals("ab", spec.sha256)
+        assertFalse(spec.parts)
+    }
+
+    @Test
+    fun aBrokenSpecIsAnErrorThatNamesTheFileAndTheFault() {
+        for ((text, fault) in listOf(
+            "not json" to "no model spec", "{}" to "input", specText(dtype = "float16") to "float16, this app knows uint8, int8, float32",
+            specText(activation = "relu") to "relu", specText().replace("\"RGB\"", "\"BGR\"") to "BGR", specText(side = 0) to "0x0",
+            specText(classes = 300) to "300 classes", specText(more = ", \"format\": 2") to "format 2",
+        )) {
+            val error = assertThrows(ModelError::class.java) { ModelSpec.parse(text, "x.json") }
+            assertTrue("${error.message}", "x.json" in error.message!! && fault in error.message!! && "convert.py" in error.message!!)
+        }
+    }
+
+    @Test
+    fun aFileThatDoesNotFitItsSpecSaysHow() {
+        val spec = spec().input
+        assertNull(spec.difference(intArrayOf(1, 32, 32, 3), Dtype.UINT8, Quantization(1 / 255f, 0), "input"))
+        assertEquals("its input is 1x64x32x3, the spec says 1x32x32x3", spec.difference(intArrayOf(1, 64, 32, 3), Dtype.UINT8, Quantization(1 / 255f), "input"))
+        assertEquals("its input is of another type, the spec says UINT8", spec.difference(intArrayOf(1, 32, 32, 3), null, Quantization(), "input"))
+        assertTrue("scale 0.5" in spec.difference(intArrayOf(1, 32, 32, 3), Dtype.UINT8, Quantization(0.5f, 0), "input")!!)
+    }
+
+    private class Wrong(private val right: Segmenter) : Segmenter by right {
+        override fun run(input: ByteBuffer, output: ByteBuffer) {
+            right.run(input, output)
+            for (i in 0 until output.capacity()) output.put(i, (255 - output.get(i)).toByte())
+        }
+    }
+
+    @Test
+    fun aGpuThatDiffersIsNotTrusted() {
+        val told = mutableListOf<String>()
+        val opened = mutableMapOf<Delegate, BrightSegmenter>()
+        fun open(delegate: Delegate) = BrightSegmenter(spec()).also { opened[delegate] = it }
+        val kept = openTrusted(Delegate.GPU, { if (it == Delegate.GPU) Wrong(open(it)) else open(it) }, null, Size(1, 1)) { told += it }
+        assertTrue(kept === opened[Delegate.CPU])
+        assertEquals(1, opened[Delegate.GPU]!!.closed)
+        assertTrue("$told", "stays on the CPU" in told.single())
+        val trusted = openTrusted(Delegate.GPU, ::open, null, Size(1, 1)) { told += it }
+        assertTrue(trusted === opened[Delegate.GPU])
+        assertEquals(1, opened[Delegate.CPU]!!.closed)
+    }
+
+    @Test
+    fun aGpuThatCannotOpenLeavesTheCpu() {
+        val told = mutableListOf<String>()
+        val cpu = BrightSegmenter(spec())
+        val kept = openTrusted(Delegate.GPU, { if (it == Delegate.GPU) throw ModelError("no OpenCL") else cpu }, null, Size(1, 1)) { told += it }
+        assertTrue(kept === cpu && cpu.closed == 0)
+        assertTrue("$told", "no OpenCL" in told.single())
+    }
+
+    @Test
+    fun notANumberIsNeverTrusted() {
+        assertTrue(Agreement(floatArrayOf(0f, 1f), floatArrayOf(0.01f, 0.99f), 0.5f).trusted)
+        assertFalse(Agreement(floatArrayOf(0f, 1f), floatArrayOf(0f, Float.NaN), 0.5f).trusted)
+        assertFalse(Agreement(floatArrayOf(0f, 1f), floatArrayOf(0.6f, 1f), 0.5f).trusted)
+    }
+
+    @Test
+    fun coverageIsReadFromTheRuntimesLog() {
+        val log = "INFO: Created\nReplacing 101 out of 104 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 3 partitions for the whole graph.\n"
+        assertEquals("101 of 104 operations on XNNPack, 3 partitions", coverage(log))
+        assertNull(coverage("nothing"))
+    }
+
+    @Test
+    fun pickersSayWhyAChoiceIsNotPossible() {
+        assertNotNull(delegateChoices(GpuSupport.NOT_IN_BUILD).single { it.value == Delegate.GPU }.refusal)
+        assertNull(delegateChoices(GpuSupport.AVAILABLE).single { it.value == Delegate.GPU }.refusal)
+        val threads = threadChoices(cores = 4, Delegate.CPU).associate { it.value to it.refusal }
+        assertNull(threads[4])
+        assertEquals("This phone has 4 cores.", threads[6])
+        assertNotNull(threadChoices(8, Delegate.GPU).single { it.value == 2 }.refusal)
+        val models = modelChoices(listOf("a" to null, "b" to "b needs both files."), taken = "a")
+        assertEquals(listOf("It is already shown on the left.", "b needs both files."), models.map { it.refusal })
+    }
+}

@@ -1,0 +1,256 @@
+package pocketseg
+
+import org.junit.Assert.assertArrayEquals
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import pocketseg.pixels.Activation
+import pocketseg.pixels.BackgroundBlur
+import pocketseg.pixels.Box
+import pocketseg.pixels.Columns
+import pocketseg.pixels.ContourFill
+import pocketseg.pixels.Dtype
+import pocketseg.pixels.Grid
+import pocketseg.pixels.GuidedUpsampling
+import pocketseg.pixels.InputTensor
+import pocketseg.pixels.Orientation
+import pocketseg.pixels.OutputTensor
+import pocketseg.pixels.Quantization
+import pocketseg.pixels.Size
+import pocketseg.pixels.TemporalSmoothing
+import pocketseg.pixels.Turn
+import pocketseg.pixels.YuvColours
+import pocketseg.pixels.YuvLayout
+import pocketseg.pixels.YuvSampler
+import pocketseg.pixels.blend
+import pocketseg.pixels.palette
+import pocketseg.pixels.placement
+import pocketseg.pixels.sampleArgb
+import pocketseg.pixels.sampleFloats
+import pocketseg.pixels.sampleNearest
+import pocketseg.pixels.sharpen
+import pocketseg.pixels.tint
+
+/** The Kotlin pixels against the project's Python. */
+class PixelsTest {
+    private val whole = Orientation()
+
+    private fun sampled(pixels: IntArray, stored: Size, orientation: Orientation, crop: Box?, target: Size) =
+        IntArray(target.pixels).also { Grid(placement(stored, orientation, crop, target), stored, target).sampleArgb(pixels, it) }
+
+    @Test
+    fun everyExifOrientationAtEverySizeIsWhatReadImageAndPrepareImageGive() {
+        val stored = Golden.pixels("orientations/stored")
+        val size = Golden.size("orientations/stored")
+        for (tag in 1..8) for (target in listOf("same", "smaller", "larger", "one")) {
+            val name = "orientations/$tag-$target"
+            val actual = sampled(stored, size, Orientation.ofExif(tag), null, Golden.size(name))
+            assertPixels(name, Golden.pixels(name), actual, limit = if (target == "same") 0 else 1)
+        }
+    }
+
+    @Test
+    fun cropIsInTheUprightPictureWhateverTheOrientation() {
+        val stored = Golden.pixels("orientations/stored")
+        for (tag in 1..8) {
+            val name = "orientations/$tag-crop"
+            val crop = Box(3.0, 5.0, 21.0, 14.0)
+            // cv2 repeats the crop's own border; a crop of a camera frame may look one pixel further. Compare the inside.
+            val target = Golden.size(name)
+            val actual = sampled(stored, Golden.size("orientations/stored"), Orientation.ofExif(tag), crop, target)
+            val inside = (0 until target.pixels).filter { it % target.width in 1..target.width - 2 && it / target.width in 1..target.height - 2 }
+            val expected = Golden.pixels(name)
+            assertPixels(name, inside.map { expected[it] }.toIntArray(), inside.map { actual[it] }.toIntArray(), limit = 1)
+        }
+    }
+
+    @Test
+    fun camerasAreTurnedByTheSensorAndTheDisplay() {
+        // A phone held upright, its back camera's sensor lying on its side, as nearly all are.
+        assertEquals(Orientation(Turn.RIGHT), Orientation.ofCamera(90, 0, front = false))
+        assertEquals(Orientation(Turn.NONE), Orientation.ofCamera(90, 90, front = false))
+        assertEquals(Orientation(Turn.HALF), Orientation.ofCamera(90, 270, front = false))
+        assertEquals(Orientation(Turn.LEFT, mirror = true), Orientation.ofCamera(270, 0, front = true))
+        assertEquals(Orientation(Turn.NONE, mirror = true), Orientation.ofCamera(270, 90, front = true))
+    }
+
+    @Test
+    fun resizingIsPrepareImageForBytesAndFloats() {
+        val size = Golden.size("resizes/image")
+        for (target in listOf("same", "smaller", "larger", "one")) {
+            val to = Golden.size("resizes/image-$target")
+            val image = sampled(Golden.pixels("resizes/image"), size, whole, null, to)
+            assertPixels("image-$target", Golden.pixels("resizes/image-$target"), image, limit = 1)
+            val plane = FloatArray(to.pixels).also { Grid.resize(size, to).sampleFloats(Golden.floats("resizes/plane"), it) }
+            assertArrayEquals("plane-$target", Golden.floats("resizes/plane-$target"), plane, 2e-5f)
+        }
+    }
+
+    @Test
+    fun nearestSamplesDoubleAndHalveLabels() {
+        val labels = byteArrayOf(1, 2, 3, 4, 5, 6)
+        val doubled = ByteArray(24).also { Grid.resize(Size(3, 2), Size(6, 4)).sampleNearest(labels, it) }
+        assertArrayEquals(byteArrayOf(1, 1, 2, 2, 3, 3, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 4, 4, 5, 5, 6, 6), doubled)
+        val same = ByteArray(6).also { Grid.resize(Size(3, 2), Size(3, 2)).sampleNearest(labels, it) }
+        assertArrayEquals(labels, same)
+    }
+
+    /** I420 (planes) and NV21 (interleaved, padded rows): the layouts of emulators and of phones. */
+    @Test
+    fun yuvBecomesRgbInEveryLayoutAndRange() {
+        val size = Golden.size("yuv/luma")
+        val (luma, u, v) = listOf("luma", "u", "v").map { Golden.bytes("yuv/$it") }
+        val chromaWidth = size.width / 2
+        val stride = 2 * chromaWidth + 6
+        val lumaStride = size.width + 6
+        val paddedLuma = ByteArray(lumaStride * size.height) { if (it % lumaStride < size.width) luma[it / lumaStride * size.width + it % lumaStride] else 77 }
+        val vu = ByteArray(stride * size.height / 2)
+        for (i in u.indices) {
+            vu[i / chromaWidth * stride + i % chromaWidth * 2] = v[i]
+            vu[i / chromaWidth * stride + i % chromaWidth * 2 + 1] = u[i]
+        }
+        val place = placement(size, whole, null, size)
+        val out = IntArray(size.pixels)
+        for (colours in YuvColours.entries) {
+            val expected = Golden.pixels("yuv/${colours.name.lowercase()}")
+            YuvSampler(YuvLayout(size, size.width, chromaWidth, 1), place, size).sample(luma, u, v, colours, out)
+            assertPixels("I420 $colours", expected, out, limit = 1)
+            YuvSampler(YuvLayout(size, lumaStride, stride, 2), place, size).sample(paddedLuma, vu.copyOfRange(1, vu.size), vu, colours, out)
+            assertPixels("NV21 $colours", expected, out, limit = 1)
+        }
+    }
+
+    @Test
+    fun turnedYuvIsTheTurnedPicture() {
+        val size = Golden.size("yuv/luma")
+        val layout = YuvLayout(size, size.width, size.width / 2, 1)
+        val upright = Golden.pixels("yuv/full_601")
+        for (tag in 1..8) {
+            val orientation = Orientation.ofExif(tag)
+            val target = orientation.upright(size)
+            val place = placement(size, orientation, null, target)
+            val out = IntArray(target.pixels)
+            YuvSampler(layout, place, target).sample(Golden.bytes("yuv/luma"), Golden.bytes("yuv/u"), Golden.bytes("yuv/v"), YuvColours.FULL_601, out)
+            assertPixels("tag $tag", sampled(upright, size, orientation, null, target), out, limit = 1)
+        }
+    }
+
+    @Test
+    fun inputTensorsHoldThePreparedImage() {
+        val photo = Golden.pixels("tensors/photo")
+        val source = Golden.size("tensors/photo")
+        val size = Golden.size("tensors/uint8")
+        for ((dtype, quantization) in listOf(Dtype.UINT8 to Quantization(1 / 255f, 0), Dtype.INT8 to Quantization(1 / 255f, -128))) {
+            val input = InputTensor(source, size, dtype, quantization).apply { fill(photo) }
+            val expected = Golden.bytes("tensors/${dtype.name.lowercase()}")
+            val actual = ByteArray(expected.size).also(input.buffer::get)
+            val difference = expected.indices.maxOf { (Math.abs(expected[it] - actual[it])).let { d -> if (dtype == Dtype.UINT8) minOf(d, 256 - d) else d } }
+            assertTrue("$dtype differs by $difference", difference <= 1)
+        }
+        val input = InputTensor(source, size, Dtype.FLOAT32, Quantization()).apply { fill(photo) }
+        val actual = FloatArray(size.pixels * 3).also { input.buffer.asFloatBuffer().get(it) }
+        assertArrayEquals(Golden.floats("tensors/float32"), actual, 1.01f / 255)
+    }
+
+    @Test
+    fun outputTensorsGiveTheForegroundOfPredict() {
+        val five = OutputTensor(Golden.size("tensors/logits"), 5, Dtype.FLOAT32, Quantization(), Activation.SOFTMAX, 0.5f)
+        five.buffer.asFloatBuffer().put(Golden.floats("tensors/logits"))
+        five.read()
+        assertArrayEquals(Golden.floats("tensors/logits-foreground"), five.foreground, 1e-5f)
+        assertArrayEquals(Golden.bytes("tensors/logits-classes"), five.classes)
+        val one = OutputTensor(Golden.size("tensors/stored"), 1, Dtype.INT8, Quantization(0.07f, -11), Activation.SIGMOID, 0.5f)
+        one.buffer.put(Golden.bytes("tensors/stored"))
+        one.read()
+        assertArrayEquals(Golden.floats("tensors/stored-foreground"), one.foreground, 1e-5f)
+        val two = OutputTensor(Golden.size("tensors/stored2"), 2, Dtype.UINT8, Quantization(0.05f, 120), Activation.SOFTMAX, 0.5f)
+        two.buffer.put(Golden.bytes("tensors/stored2"))
+        two.read()
+        assertArrayEquals(Golden.floats("tensors/stored2-foreground"), two.foreground, 1e-5f)
+    }
+
+    @Test
+    fun smoothingOverTimeIsThatOfPredict() {
+        val frames = Golden.floats("masks/frames")
+        val expected = Golden.floats("masks/smoothed")
+        val size = Size(18, 21)
+        val smoothing = TemporalSmoothing(size)
+        for (i in 0 until 4) {
+            val mask = frames.copyOfRange(i * size.pixels, (i + 1) * size.pixels)
+            smoothing.apply(mask, 0.6f)
+            assertArrayEquals("frame $i", expected.copyOfRange(i * size.pixels, (i + 1) * size.pixels), mask, 1e-5f)
+        }
+        smoothing.reset()
+        val mask = FloatArray(size.pixels) { 0.25f }.also { smoothing.apply(it, 0.6f) }
+        assertArrayEquals(FloatArray(size.pixels) { 0.25f }, mask, 0f)
+    }
+
+    @Test
+    fun filledContoursAreThoseOfOpenCv() {
+        val size = Golden.size("masks/blobs")
+        val mask = Golden.bytes("masks/blobs").map { 0.3f + 0.4f * it }.toFloatArray()
+        ContourFill(size).apply(mask, 0.5f)
+        val filled = ByteArray(mask.size) { if (mask[it] >= 0.5f) 1 else 0 }
+        assertArrayEquals(Golden.bytes("masks/filled"), filled)
+    }
+
+    @Test
+    fun guidedUpsamplingIsTheGuidedFilter() {
+        val size = Golden.size("masks/rough")
+        val out = FloatArray(size.pixels)
+        val photo = Golden.pixels("masks/photo")
+        GuidedUpsampling(size, size).apply(Golden.floats("masks/rough"), photo, photo, 3, 1e-3f, out)
+        assertArrayEquals(Golden.floats("masks/guided"), out, 2e-3f)
+        val large = Golden.size("masks/large")
+        val upsampled = FloatArray(large.pixels)
+        GuidedUpsampling(size, large).apply(Golden.floats("masks/rough"), Golden.pixels("masks/small"), Golden.pixels("masks/large"), 3, 1e-3f, upsampled)
+        assertArrayEquals(Golden.floats("masks/guided-large"), upsampled, 2e-3f)
+    }
+
+    @Test
+    fun opacityIsThatOfPredict() {
+        val small = Golden.size("masks/rough")
+        val large = Golden.size("masks/large")
+        val mask = FloatArray(large.pixels).also { Grid.resize(small, large).sampleFloats(Golden.floats("masks/rough"), it) }
+        sharpen(mask, 0.5f)
+        assertArrayEquals(Golden.floats("masks/alpha"), mask, 1e-4f)
+    }
+
+    @Test
+    fun blendsAndTintsAreThoseOfPredictAndPictures() {
+        val photo = Golden.pixels("effects/photo")
+        val mask = Golden.floats("effects/mask")
+        val size = Golden.size("effects/photo")
+        val all = Columns(size, 0, size.width)
+        val out = IntArray(size.pixels)
+        all.blend(photo, Golden.pixels("effects/behind"), mask, out)
+        assertPixels("blend", Golden.pixels("effects/blend"), out, limit = 1)
+        all.tint(photo, Golden.bytes("effects/labels"), palette(6), 0.5f, out)
+        assertPixels("overlay", Golden.pixels("effects/overlay"), out, limit = 1)
+        all.tint(photo, mask, palette(2)[1], 0.5f, out)
+        assertPixels("tint", Golden.pixels("effects/tint"), out, limit = 1)
+        assertPixels("palette", Golden.pixels("effects/palette2"), palette(2), limit = 0)
+        assertPixels("palette", Golden.pixels("effects/palette20"), palette(20), limit = 0)
+    }
+
+    @Test
+    fun columnsOutsideAreLeftAlone() {
+        val size = Size(4, 2)
+        val out = IntArray(8) { 7 }
+        Columns(size, 2, 4).blend(IntArray(8) { -1 }, 0xFF shl 24, FloatArray(8) { 1f }, out)
+        assertArrayEquals(intArrayOf(7, 7, -1, -1, 7, 7, -1, -1), out)
+    }
+
+    /** The phone blurs at a quarter of the size with three boxes; predict with a Gaussian at full size. */
+    @Test
+    fun blurredBackgroundIsNearlyThatOfPredict() {
+        val size = Golden.size("effects/photo")
+        val mask = Golden.floats("effects/mask")
+        val blurred = IntArray(size.pixels)
+        BackgroundBlur(size).apply(Golden.pixels("effects/photo"), mask, 0.06f, blurred)
+        val behind = mask.indices.filter { mask[it] < 0.5f } // what is seen of it
+        val expected = Golden.pixels("effects/blurred")
+        val mean = assertPixels("blur", behind.map { expected[it] }.toIntArray(), behind.map { blurred[it] }.toIntArray(), limit = 40)
+        assertTrue("mean difference $mean", mean < 3.0)
+    }
+}

@@ -1,0 +1,55 @@
+"""Copy models into the app's assets: every preset of the project, and any `.tflite` files named on the command line.
+
+Each .tflite needs its spec (.json) beside it. Run by build_apk.sh and by Gradle; uses Python's standard library alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = ROOT / "keras_models" / "presets"
+ASSETS = Path(__file__).resolve().parent / "app" / "src" / "main" / "assets" / "models"
+
+
+def main(paths: list[str]) -> int:
+    """Replace the assets by the presets and `paths`; 2 for a model that cannot be taken."""
+    models = sorted(PRESETS.glob("*/*.tflite")) + [Path(path) for path in paths]
+    for model in models:
+        if problem := check(model):
+            print(f"error: {problem}", file=sys.stderr)
+            return 2
+    shutil.rmtree(ASSETS, ignore_errors=True)
+    ASSETS.mkdir(parents=True)
+    for model in models:
+        shutil.copyfile(model, ASSETS / model.name)
+        shutil.copyfile(model.with_suffix(".json"), ASSETS / f"{model.stem}.json")
+        print(f"  {model.name}: {model.stat().st_size / 1024:.0f} KiB")
+    print(f"{len(models)} models in the app's assets")
+    if not models:
+        print("  None yet: train and convert one, then name it: android_demo/build_apk.sh MODEL.tflite")
+    return 0
+
+
+def check(model: Path) -> str | None:
+    """Why `model` cannot be taken, or None."""
+    spec = model.with_suffix(".json")
+    if model.suffix != ".tflite" or not model.is_file():
+        return f"there is no .tflite file {model}"
+    if not spec.is_file():
+        return f"{model} has no spec beside it; {spec.name} is written by tflite/convert.py"
+    try:
+        expected = json.loads(spec.read_text(encoding="utf-8"))["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        return f"{spec} is no spec of a model: {error!r}"
+    if hashlib.sha256(model.read_bytes()).hexdigest() != expected:
+        return f"{spec} describes another file than {model}: the sha256 differs"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,206 @@
+"""Write the golden vectors that the Kotlin pixel code is tested against, computed by the project's own Python code.
+
+Each array is one little-endian file NAME.bin; golden.json beside them holds types and shapes. Pixels are RGB uint8.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from keras_models import command, data, pictures, predict
+
+OUTPUT = Path(__file__).parent / "build" / "golden"
+SIZES = {"same": None, "smaller": (17, 23), "larger": (64, 45), "one": (1, 1)}  # (height, width)
+CROP = (3, 5, 21, 14)  # left, top, width, height
+
+
+def main() -> None:
+    """Write all vectors into android_demo/build/golden."""
+    random = np.random.default_rng(7)
+    arrays = {}
+    for vectors in (orientations, resizes, yuv, tensors, masks, effects):
+        arrays |= {f"{vectors.__name__}/{name}": array for name, array in vectors(random).items()}
+    index = {}
+    for name, array in arrays.items():
+        path = OUTPUT / f"{name}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = np.ascontiguousarray(array)
+        array.astype(array.dtype.newbyteorder("<")).tofile(path)
+        index[name] = {"dtype": str(array.dtype), "shape": list(array.shape)}
+    command.write_text(OUTPUT / "golden.json", json.dumps(index, indent=1))
+    print(f"wrote {len(index)} golden vectors into {OUTPUT}")
+
+
+def picture(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A smooth picture with noise and a hard edge."""
+    y, x = np.mgrid[0:height, 0:width]
+    wave = 128 + 90 * np.sin(x / 5)[..., None] * np.cos(y[..., None] / (4 + np.arange(3)))
+    image = np.where((x > width * 0.6)[..., None], 255 - wave, wave) + random.normal(0, 6, (height, width, 3))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def orientations(random) -> dict[str, np.ndarray]:
+    """A stored JPEG and what `read_image` makes of it under each EXIF tag, whole and cropped, at several sizes."""
+    done, encoded = cv2.imencode(".jpg", picture(random, 27, 38))
+    assert done
+    stored = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB)
+    vectors = {"stored": stored}
+    left, top, width, height = CROP
+    with tempfile.TemporaryDirectory() as folder:
+        for tag in range(1, 9):
+            path = Path(folder) / f"{tag}.jpg"
+            path.write_bytes(with_exif_orientation(encoded.tobytes(), tag))
+            upright = data.read_image(path)
+            for size, shape in SIZES.items():
+                vectors[f"{tag}-{size}"] = data.prepare_image(upright, shape or upright.shape[:2])
+            vectors[f"{tag}-crop"] = data.prepare_image(upright[top : top + height, left : left + width], (19, 11))
+    return vectors
+
+
+def with_exif_orientation(jpeg: bytes, tag: int) -> bytes:
+    """`jpeg` with an EXIF segment that holds the orientation `tag` alone."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, tag, 0)
+    body = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def resizes(random) -> dict[str, np.ndarray]:
+    """`prepare_image` of uint8 and float32, `prepare_mask` of labels."""
+    image, plane = picture(random, 31, 45), random.random((31, 45), np.float32)
+    vectors = {"image": image, "plane": plane}
+    for size, shape in SIZES.items():
+        shape = shape or (31, 45)
+        vectors[f"image-{size}"] = data.prepare_image(image, shape)
+        vectors[f"plane-{size}"] = data.prepare_image(plane, shape)
+    return vectors
+
+
+def yuv(random) -> dict[str, np.ndarray]:
+    """I420 planes and their RGB: OpenCV's for the limited range, JPEG's formula for the full range."""
+    height, width = 22, 34
+    image = picture(random, height, width)
+    i420 = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420).reshape(-1)
+    luma, u, v = np.split(i420, [height * width, height * width * 5 // 4])
+    doubled = [np.repeat(np.repeat(p.reshape(height // 2, width // 2), 2, 0), 2, 1).astype(float) - 128 for p in (u, v)]
+    y = luma.reshape(height, width).astype(float)
+    full = np.stack(
+        [y + 1.402 * doubled[1], y - 0.344136 * doubled[0] - 0.714136 * doubled[1], y + 1.772 * doubled[0]], -1
+    )
+    y709 = (y - 16) * 255 / 219
+    gain = 255 / 224
+    kr, kb = 0.2126, 0.0722
+    red, blue = y709 + gain * 2 * (1 - kr) * doubled[1], y709 + gain * 2 * (1 - kb) * doubled[0]
+    limited709 = np.stack([red, (y709 - kr * red - kb * blue) / (1 - kr - kb), blue], -1)
+    limited = cv2.cvtColor(i420.reshape(height * 3 // 2, width), cv2.COLOR_YUV2RGB_I420)
+    as_bytes = [np.clip(np.round(values), 0, 255).astype(np.uint8) for values in (full, limited709)]
+    return {
+        **{"luma": luma.reshape(height, width), "u": u, "v": v},
+        **{"full_601": as_bytes[0], "limited_601": limited, "limited_709": as_bytes[1]},
+    }
+
+
+def tensors(random) -> dict[str, np.ndarray]:
+    """A photo as each input type stores it, and probabilities of stored outputs."""
+    photo = picture(random, 41, 30)
+    prepared = data.prepare_image(photo, (24, 16))
+    real = prepared.astype(np.float32) / 255
+    logits = random.normal(0, 3, (9, 7, 5)).astype(np.float32)
+    stored = random.integers(-128, 128, (9, 7, 1)).astype(np.int8)
+    stored2 = random.integers(0, 256, (9, 7, 2)).astype(np.uint8)
+    return {
+        "photo": photo,
+        "uint8": prepared,
+        "int8": (prepared.astype(int) - 128).astype(np.int8),
+        "float32": real,
+        "logits": logits,
+        "logits-foreground": predict.foreground(logits).astype(np.float32),
+        "logits-classes": logits.argmax(-1).astype(np.uint8),
+        "stored": stored,
+        "stored-foreground": predict.foreground((stored.astype(np.float32) + 11) * np.float32(0.07)).astype(np.float32),
+        "stored2": stored2,
+        "stored2-foreground": predict.foreground((stored2.astype(np.float32) - 120) * np.float32(0.05)).astype(
+            np.float32
+        ),
+    }
+
+
+def masks(random) -> dict[str, np.ndarray]:
+    """Smoothing over time, filled contours, edge refinement and the opacity curve of `predict`."""
+    frames = cv2.blur(random.random((4, 21, 18), np.float32).transpose(1, 2, 0), (5, 5)).transpose(2, 0, 1)
+    frames[2, 5:12] = 1
+    smoothed = [frames[0]]
+    for frame in frames[1:]:
+        smoothed.append(predict.smooth(smoothed[-1], frame, 0.6))
+    blobs = (cv2.blur(random.random((40, 33)), (3, 3)) > 0.5).astype(np.uint8)
+    cv2.circle(blobs, (16, 20), 12, 1, 2)
+    contours, _ = cv2.findContours(blobs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(blobs.copy(), contours, -1, 1, cv2.FILLED)
+    photo = picture(random, 40, 33)
+    rough = cv2.blur((cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY) > 120).astype(np.float32), (5, 5))
+    large = picture(random, 97, 71)
+    small = data.prepare_image(large, (40, 33))
+    return {
+        "frames": frames,
+        "smoothed": np.stack(smoothed).astype(np.float32),
+        "blobs": blobs,
+        "filled": filled,
+        "photo": photo,
+        "rough": rough,
+        "guided": predict.guided_filter(grey(photo), rough, 3),
+        "large": large,
+        "small": small,
+        "guided-large": fast_guided_filter(small, large, rough, 3),
+        "alpha": predict.alpha(rough, large, refine=False),
+    }
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    return (image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)) / np.float32(255)
+
+
+def fast_guided_filter(small: np.ndarray, large: np.ndarray, mask: np.ndarray, radius: int) -> np.ndarray:
+    """`predict.guided_filter` with its two factors computed at the small size (He and Sun, 2015), as a phone must."""
+
+    def mean(x):
+        return cv2.blur(x, (2 * radius + 1, 2 * radius + 1))
+
+    guide = grey(small)
+    slope = (mean(guide * mask) - mean(guide) * mean(mask)) / (mean(guide * guide) - mean(guide) ** 2 + 1e-3)
+    offset = mean(mean(mask) - slope * mean(guide))
+    slope = mean(slope)
+    shape = large.shape[:2]
+    return np.clip(data.prepare_image(slope, shape) * grey(large) + data.prepare_image(offset, shape), 0, 1)
+
+
+def effects(random) -> dict[str, np.ndarray]:
+    """Blending, tints, the palette and the blurred background of `predict` and `pictures`."""
+    photo, behind = picture(random, 240, 181), picture(random, 240, 181)[:, ::-1]
+    y, x = np.mgrid[0:240, 0:181]
+    mask = np.clip((80 - np.hypot(y - 140, x - 90)) / 24 + 0.5, 0, 1).astype(np.float32)
+    labels = random.integers(0, 6, (240, 181)).astype(np.uint8)
+    opacity = np.round(mask * 256) / 256  # the phone blends with 8-bit weights
+    return {
+        "photo": photo,
+        "behind": behind,
+        "mask": mask,
+        "labels": labels,
+        "blend": predict._blend(photo, behind, opacity),
+        "overlay": pictures.overlay(photo, labels, classes=6),
+        "tint": predict._blend(np.broadcast_to(pictures.palette(2)[1], photo.shape), photo, opacity * 0.5),
+        "palette2": pictures.palette(2),
+        "palette20": pictures.palette(20),
+        "blurred": predict._blurred(photo, mask, 0.06).astype(np.uint8),
+    }
+
+
+if __name__ == "__main__":
+    main()
