@@ -1,0 +1,188 @@
+"""A trained network to a `.tflite` and its spec: `python tflite/convert.py MODEL --calibration DIR -o OUT.tflite`.
+
+MODEL is a preset's name, a run folder or a `.keras` file. int8 needs photos like those the model will see, to learn how
+large each value gets: about 200, unlabelled. Without `--calibration` they are the run's own training photos.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if not __package__:
+    # Run as a file: its folder must not be searched for modules, or its inspect.py hides Python's.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib needs it)
+
+import hashlib
+import importlib.metadata
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_models import command, data, pictures, registry
+from keras_models.command import UserError, option
+from keras_models.data.datasets import CLASS_NAMES
+from keras_models.presets import find, load_model
+from tflite import graph, rewrite, runtime
+from tflite.quantize import IO, MODES, to_tflite
+
+FEW = 50  # calibration photos; fewer leave the ranges to chance
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """The command's flags."""
+
+    model: str = option(positional=True, metavar="MODEL", help="run folder, preset or .keras")
+    quantize: str = option("int8", choices=MODES, help="type of the weights and of the arithmetic")
+    calibration: str | None = option(
+        None, metavar="DIR", help="folder of photos, or with images/ (default: the run's training photos)"
+    )
+    calibration_count: int = option(200, metavar="N", help="how many of the photos to use")
+    io: str | None = option(None, choices=IO, help="type of input and output of an int8 model (default: uint8)")
+    output: str | None = option(None, metavar="OUT.tflite", help="(default: NAME-TYPE.tflite)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status; raises UserError for a mistake that the user can mend."""
+    options = command.parse(
+        ConvertOptions,
+        argv,
+        program="python tflite/convert.py",
+        description=__doc__,
+        example="python tflite/convert.py extremec3-eg1800 --quantize int8 --calibration photos -o portrait.tflite",
+    )
+    int8 = options.quantize == "int8"
+    if options.io not in (None, "float32") and not int8:
+        raise UserError(f"--io {options.io} needs --quantize int8; {options.quantize} models have float32 in and out.")
+    if options.calibration_count < 1:
+        raise UserError(f"--calibration-count must be 1 or more. Received: {options.calibration_count}")
+    source = find(options.model)
+    output = Path(options.output or f"{_name(options.model, source)}-{options.quantize}.tflite")
+    if output.suffix != ".tflite":
+        raise UserError(f"The output must end in .tflite; its spec is written beside it. Received: {output}")
+    model = load_model(source)
+    try:
+        network = graph.read(model)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    calibration, images = _calibration(options, source, model.input_shape[1:3]) if int8 else (None, None)
+    rewritten = rewrite.rewrite(network, images)
+    try:
+        content = to_tflite(rewritten, options.quantize, images, options.io or "uint8")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with command.whole_file(output) as file, command.whole_file(output.with_suffix(".json")) as spec_file:
+        file.write_bytes(content)
+        spec = _spec(output.stem, model, content, runtime.load_interpreter(file), calibration)
+        spec_file.write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
+    operations = Counter(node.op for node in rewritten)
+    print(f"{output}: {len(content) / 1024:.0f} KiB, {options.quantize}, {sum(operations.values())} operations")
+    print(f"spec: {output.with_suffix('.json')}")
+    print(f"next: python -m tflite.verify {output} --against {options.model} --data-dir DIR")
+    return 0
+
+
+def _name(given: str, source: Path) -> str:
+    """What to call the file when the user does not: the preset, the run or the `.keras` file."""
+    return Path(given).stem if source.stem != "model" or not Path(given).is_file() else source.parent.name
+
+
+def _calibration(options: ConvertOptions, source: Path, size: tuple[int, int]) -> tuple[dict, np.ndarray]:
+    """What the spec says of the photos, and the photos, prepared as in training."""
+    photos, title = _photos(options, source)
+    names, images = data.calibration_images(photos, options.calibration_count, size)
+    print(f"calibration: {len(names)} images of {title}")
+    if len(names) < FEW:
+        print(f"warning: {len(names)} images are few; with {FEW} or more the ranges are safer", file=sys.stderr)
+    brightness = images.mean(axis=(1, 2, 3))
+    if len(names) > 1 and brightness.std() < 10:
+        print(
+            f"warning: the calibration images are alike: all have a brightness near {brightness.mean():.0f} of 255; "
+            "add photos in other light",
+            file=sys.stderr,
+        )
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return {"source": title, "count": len(names), "names": names, "sha256": digest}, images
+
+
+def _photos(options: ConvertOptions, source: Path) -> tuple:
+    """Where calibration photos come from: the flag, else the data that the run trained on, else the drawings."""
+    if options.calibration is not None:
+        if not Path(options.calibration).is_dir():
+            raise UserError(f"There is no folder {options.calibration}. --calibration must name a folder of photos.")
+        return options.calibration, Path(options.calibration).resolve().name
+    run = source.parent / "run.json"
+    trained_on = json.loads(run.read_text(encoding="utf-8"))["options"] if run.is_file() else {}
+    if trained_on.get("dataset", "drawings") != "drawings" and Path(trained_on["data_dir"]).is_dir():
+        dataset = data.load(trained_on["dataset"], trained_on["data_dir"], "train")
+        return dataset, f"{dataset.title}, which the run trained on"
+    dataset = data.load("drawings", None, "train")
+    if trained_on.get("dataset") != "drawings":
+        print("warning: calibrating on drawings; for photos give --calibration DIR", file=sys.stderr)
+    return dataset, "the built-in drawings"
+
+
+def _spec(name: str, model, content: bytes, interpreter, calibration: dict | None) -> dict:
+    """The spec that runtime.py describes."""
+    classes = model.output_shape[-1]
+    labels = CLASS_NAMES if classes <= 2 else [f"class {i}" for i in range(classes)]
+    weights = hashlib.sha256()
+    for value in model.get_weights():
+        weights.update(np.ascontiguousarray(value).tobytes())
+    described = {
+        kind: {
+            "height": int(details["shape"][1]),
+            "width": int(details["shape"][2]),
+            channels: int(details["shape"][3]),
+            "dtype": np.dtype(details["dtype"]).name,
+            "scale": float(details["quantization"][0]) or 1.0,
+            "zero_point": int(details["quantization"][1]),
+        }
+        for kind, channels, details in (
+            ("input", "channels", interpreter.get_input_details()[0]),
+            ("output", "classes", interpreter.get_output_details()[0]),
+        )
+    }
+    _check_input(described["input"])
+    known = model.name in registry.names()
+    return {
+        "format": 1,
+        "name": name,
+        "network": model.name,
+        "paper": registry.network(model.name).paper if known else None,
+        "input": described["input"] | {"color_order": "RGB"},
+        "output": described["output"] | {"kind": "logits", "activation": "sigmoid" if classes == 1 else "softmax"},
+        "labels": list(labels),
+        "colors": pictures.palette(len(labels))[: len(labels)].tolist(),
+        "threshold": 0.5,
+        "accuracy": None,
+        "calibration": calibration,
+        "versions": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
+        | {"pocketseg": _own_version()},
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "weights_sha256": weights.hexdigest(),
+    }
+
+
+def _check_input(described: dict) -> None:
+    zero_point = {"uint8": 0, "int8": -128}.get(described["dtype"])
+    if zero_point is not None and (abs(described["scale"] * 255 - 1) > 1e-6 or described["zero_point"] != zero_point):
+        raise UserError(
+            f"The converter gave the input the scale {described['scale']} and zero point {described['zero_point']} "
+            f"instead of 1/255 and {zero_point}: an operation beside it forces its own scale on it. Nothing is written."
+        )
+
+
+def _own_version() -> str | None:
+    try:
+        return importlib.metadata.version("pocketseg")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    command.run(main)

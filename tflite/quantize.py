@@ -1,0 +1,73 @@
+"""A Graph to the bytes of a `.tflite`, through TensorFlow's converter: float, half, dynamic range or all int8.
+
+Only built-in operations are allowed, so that what a phone's interpreter lacks fails here and not on the phone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import warnings
+
+import numpy as np
+
+from tflite.graph import Graph, to_tensorflow
+
+MODES = ("int8", "float32", "float16", "dynamic")
+IO = ("uint8", "int8", "float32")
+
+
+def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str = "uint8") -> bytes:
+    """The model file. `images`, RGB uint8 (n, height, width, 3), set the ranges of int8; the other modes need none.
+
+    `io` is the type of input and output of an int8 model; the other modes have float32, RGB 0-1. The input's scale is
+    1/255 exactly, so that a byte of an image is the byte of a uint8 input. Raises ValueError when the converter
+    refuses the graph.
+    """
+    import tensorflow as tf
+
+    function = to_tensorflow(graph)
+    module = tf.Module()
+    module.network = function
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], module)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if mode != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if mode == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if mode == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: _calibration(images)
+        converter.inference_input_type = converter.inference_output_type = getattr(tf, io)
+    try:
+        with _quiet():
+            content = converter.convert()
+    except Exception as error:  # the converter raises whatever its C++ side throws
+        raise ValueError(f"TensorFlow's converter refused {graph.name!r}: {str(error).strip()[-500:]}") from error
+    return content
+
+
+def _calibration(images: np.ndarray):
+    """One image at a time. A black and a white pixel in a corner of each make its range, and so the scale, exact."""
+    for image in images:
+        image = image.astype("float32") / 255
+        image[0, 0], image[0, 1] = 0, 1
+        yield [image[None]]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps what TensorFlow's C++ side writes to stderr, and shows it only when something went wrong."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

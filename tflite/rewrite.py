@@ -1,0 +1,361 @@
+"""A trained network as the same function in operations that the int8 kernels like: one pass per rewrite.
+
+Every pass takes a Graph and gives another that computes the same (to float rounding). `rewrite` applies them in the
+order of `PASSES`; `python -m tflite.inspect --rewrites MODEL` prints what each of them did.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from tflite.graph import NO_PADDING, Graph, Node, peaks
+
+_LINEAR = ("conv", "depthwise")
+
+
+def drop_final_activation(graph: Graph) -> Graph:
+    """The last softmax or sigmoid goes: the file gives logits, and its spec names the activation to apply.
+
+    At full resolution it costs as much as a third of a small network, and its labels are those of the logits.
+    """
+    graph = graph.copy()
+    node = graph.nodes[graph.output]
+    if node.op == "activation" and node["function"] in ("softmax", "sigmoid"):
+        graph.drop(node)
+    return graph
+
+
+def merge_padding(graph: Graph) -> Graph:
+    """Zero padding in front of a convolution becomes the convolution's own."""
+    graph = graph.copy()
+    for node in graph:
+        if node.op == "pad" and all(c.op in _LINEAR for c in graph.consumers(node)) and node.name != graph.output:
+            for consumer in graph.consumers(node):
+                both = zip(consumer["padding"], node["padding"], strict=True)
+                padding = tuple((a + c, b + d) for (a, b), (c, d) in both)
+                graph.replace(consumer, consumer.but(padding=padding))
+            graph.drop(node)
+    return graph
+
+
+def pool_to_convolution(graph: Graph) -> Graph:
+    """Average pooling without padding becomes a depthwise convolution with a constant kernel.
+
+    AVERAGE_POOL_2D is not an int8 operation of XNNPACK, and it must keep its input's scale, which then spoils the
+    scale of whatever it is concatenated with, up to the image's own.
+    """
+    graph = graph.copy()
+    for node in graph:
+        if node.op == "average_pool" and node["padding"] == NO_PADDING:
+            channels = node.shape[-1]
+            kernel = np.full((*node["size"], channels, 1), 1 / np.prod(node["size"]))
+            graph.replace(node, _depthwise(node.name, node.inputs[0], node.shape, kernel, strides=node["strides"]))
+    return graph
+
+
+def batch_norm_before_concat(graph: Graph) -> Graph:
+    """Batch normalisation after a concatenation moves in front of it, one part per input.
+
+    There the convolutions can take it in. And an int8 concatenation has one scale for all its inputs: a stem whose
+    values are small beside the image's would lose all its bits before the normalisation that makes them equal.
+    """
+    graph = graph.copy()
+    for node in graph:
+        if node.op != "affine":
+            continue
+        concat = graph.producer(node)
+        if concat.op != "concat" or concat["axis"] != 2 or graph.only_consumer(concat) is None:
+            continue
+        parts, start = [], 0
+        for i, name in enumerate(concat.inputs):
+            source = graph.nodes[name]
+            channels = slice(start, start + source.shape[-1])
+            start = channels.stop
+            weights = {k: node[k][channels] for k in ("scale", "offset")}
+            parts.append(Node(f"{node.name}_{i + 1}", "affine", (name,), source.shape, {}, weights))
+        graph.drop(node)
+        graph.replace(concat, *parts, concat.but(inputs=tuple(part.name for part in parts)))
+    return graph
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """Batch normalisation goes into the convolution before it, where nothing else reads that convolution."""
+    graph = graph.copy()
+    for node in graph:
+        if node.op != "affine":
+            continue
+        before = graph.producer(node)
+        if graph.only_consumer(before) is None:
+            continue
+        scale, offset = node["scale"], node["offset"]
+        if before.op == "affine":
+            merged = before.but(scale=before["scale"] * scale, offset=before["offset"] * scale + offset)
+        elif before.op in _LINEAR and before["activation"] is None:
+            merged = before.but(kernel=_scaled(before, scale), bias=before["bias"] * scale + offset)
+        elif before.op == "transposed_conv":
+            merged = before.but(kernel=before["kernel"] * scale[:, None], bias=before["bias"] * scale + offset)
+        elif before.op == "dense":
+            merged = before.but(kernel=before["kernel"] * scale, bias=before["bias"] * scale + offset)
+        else:
+            continue
+        graph.replace(before, merged)
+        graph.drop(node)
+    return graph
+
+
+def fold_normalisation(graph: Graph) -> Graph:
+    """The image's normalisation goes into the convolutions that read it.
+
+    Zero padding comes after normalisation, so what is padded around the raw image is the colour that normalises to
+    zero; it is a constant row and column, since one PAD takes one number for all three channels.
+    """
+    graph = graph.copy()
+    image = next(node for node in graph if node.op == "input")
+    affine = graph.only_consumer(image)
+    if affine is None or affine.op != "affine" or not all(c.op in _LINEAR for c in graph.consumers(affine)):
+        return graph
+    scale, offset = affine["scale"], affine["offset"]
+    framed = {NO_PADDING: image.name}
+    for node in graph.consumers(affine):
+        padding = _needed_padding(node, image.shape)
+        if padding not in framed:
+            frame = _frame(image, -offset / scale, padding)
+            graph.replace(affine, *frame, affine) if frame else None
+            framed[padding] = frame[-1].name
+        kernel = node["kernel"]
+        per_input = scale[:, None]
+        if node.op == "depthwise":
+            bias = (kernel * offset[:, None]).sum((0, 1)).reshape(-1)
+        else:
+            if node["groups"] != 1:
+                return graph
+            bias = (kernel * offset[:, None]).sum((0, 1, 2))
+        graph.replace(
+            node,
+            node.but(
+                inputs=(framed[padding],), kernel=kernel * per_input, bias=node["bias"] + bias, padding=NO_PADDING
+            ),
+        )
+    graph.prune()
+    return graph
+
+
+def _needed_padding(node: Node, shape) -> tuple:
+    """A convolution's padding without the rows and columns at the bottom and right that its stride never reaches."""
+    needed = []
+    for axis, (before, after) in enumerate(node["padding"]):
+        reach = (node.shape[axis] - 1) * node["strides"][axis]
+        reach += (node["kernel"].shape[axis] - 1) * node["dilation"][axis] + 1
+        needed.append((before, min(after, max(0, reach - before - shape[axis]))))
+    return tuple(needed)
+
+
+def _frame(image: Node, colour: np.ndarray, padding) -> list[Node]:
+    """Nodes that put constant rows and columns of `colour` around the image."""
+    nodes, last = [], image
+    for axis, word in ((1, "column"), (0, "row")):
+        parts = []
+        for side, amount in zip(("before", "after"), padding[axis], strict=True):
+            if side == "after":
+                parts.append(last.name)
+            if amount:
+                shape = tuple(amount if a == axis else n for a, n in enumerate(last.shape))
+                value = np.broadcast_to(colour, shape).copy()
+                nodes.append(Node(f"frame_{word}_{side}", "constant", (), shape, {}, {"value": value}))
+                parts.append(nodes[-1].name)
+        if len(parts) > 1:
+            size = last.shape[axis] + sum(padding[axis])
+            shape = tuple(size if a == axis else n for a, n in enumerate(last.shape))
+            last = Node(f"frame_{word}s", "concat", tuple(parts), shape, {"axis": axis})
+            nodes.append(last)
+    return nodes
+
+
+def pointwise_before_upsampling(graph: Graph) -> Graph:
+    """A pointwise convolution after an upsampling moves in front of it where it has fewer outputs than inputs.
+
+    They commute exactly: the weights of an interpolation sum to one, so even the bias may pass.
+    """
+    graph = graph.copy()
+    for node in graph:
+        if node.op != "conv" or node["kernel"].shape[:2] != (1, 1) or node["strides"] != (1, 1) or node["activation"]:
+            continue
+        before = graph.producer(node)
+        if before.op != "resize" or graph.only_consumer(before) is None or node.shape[-1] >= before.shape[-1]:
+            continue
+        source = graph.producer(before)
+        moved = node.but(inputs=before.inputs, shape=(*source.shape[:2], node.shape[-1]))
+        resized = before.but(inputs=(node.name,), shape=node.shape)
+        graph.drop(before)
+        graph.replace(graph.nodes[node.name], moved, resized)
+    return graph
+
+
+def lone_affine_to_depthwise(graph: Graph) -> Graph:
+    """A batch normalisation that no convolution can take becomes a 1x1 depthwise convolution."""
+    graph = graph.copy()
+    for node in graph:
+        if node.op == "affine":
+            kernel = node["scale"].reshape(1, 1, -1, 1)
+            graph.replace(node, _depthwise(node.name, node.inputs[0], node.shape, kernel, node["offset"]))
+    return graph
+
+
+def prelu_to_relu(graph: Graph) -> Graph:
+    """PReLU becomes x + relu((slope - 1) x), the second term one depthwise convolution with its ReLU built in.
+
+    PRELU is no int8 operation of XNNPACK and costs six times as much. The form is exact for every slope up to 1,
+    negative ones as well; channels with a slope above 1 get relu((1 - slope) x) subtracted.
+    """
+    graph = graph.copy()
+    for node in graph:
+        if node.op != "prelu":
+            continue
+        x = graph.producer(node)
+        slope = node["slope"]
+        new, sum_name = [], node.name
+        for suffix, op, factor in (
+            ("bend", "add", np.minimum(slope - 1, 0)),
+            ("steepen", "subtract", np.minimum(1 - slope, 0)),
+        ):
+            if not factor.any():
+                continue
+            bend = _bend(x, factor, f"{node.name}_{suffix}", graph)
+            last = new[-1].name if new else x.name
+            new += [bend, Node(f"{node.name}_{op}", op, (last, bend.name), node.shape)]
+        if not new:
+            graph.drop(node)
+        else:
+            graph.replace(node, *new[:-1], new[-1].but(name=sum_name))
+    return graph
+
+
+def _bend(x: Node, factor: np.ndarray, name: str, graph: Graph) -> Node:
+    """relu(factor * x); computed beside x from x's own input where x is a short depthwise convolution."""
+    if x.op == "depthwise" and x["activation"] is None and x["kernel"][:, :, 0, 0].size <= 3:
+        return x.but(name=name, kernel=_scaled(x, factor), bias=x["bias"] * factor, activation="relu")
+    return _depthwise(name, x.name, x.shape, factor.reshape(1, 1, -1, 1), activation="relu")
+
+
+def _scaled(node: Node, factor: np.ndarray) -> np.ndarray:
+    """The kernel of a convolution whose output is multiplied by `factor` per channel."""
+    return node["kernel"] * (factor.reshape(node["kernel"].shape[2:]) if node.op == "depthwise" else factor)
+
+
+def _depthwise(name, source, shape, kernel, bias=None, *, strides=(1, 1), activation=None) -> Node:
+    bias = np.zeros(kernel.shape[2]) if bias is None else bias
+    attributes = {"strides": strides, "padding": NO_PADDING, "dilation": (1, 1), "activation": activation}
+    return Node(name, "depthwise", (source,), shape, attributes, {"kernel": kernel, "bias": bias})
+
+
+def equalise(graph: Graph, images: np.ndarray) -> Graph:
+    """Every channel gets the same range, by factors that one convolution multiplies in and the next divides out.
+
+    An int8 tensor has one scale for all its channels, so a channel that stays small beside the others keeps few of its
+    bits. Positive factors pass through PReLU, ReLU, sums, concatenation and interpolation unchanged; what a factor must
+    not pass (the image, the logits, other activations) keeps its channels as they are. `images`, RGB uint8, show the
+    ranges (Nagel et al. 2019, section 4.1, with measured ranges in place of the weights').
+    """
+    graph = graph.copy()
+    ranges = peaks(graph, images)
+    tied: list[int] = []  # union-find over all channels of all nodes
+
+    def find(i: int) -> int:
+        while tied[i] != i:
+            tied[i] = tied[tied[i]]
+            i = tied[i]
+        return i
+
+    ids, fixed = {}, set()
+    for node in graph:
+        ids[node.name] = list(range(len(tied), len(tied) + node.shape[-1]))
+        tied += ids[node.name]
+        if node.op in ("add", "subtract") or (node.op == "concat" and node["axis"] == 2):
+            inputs = [i for name in node.inputs for i in ids[name]]
+        elif _passes_factors(node):
+            inputs = ids[node.inputs[0]]
+        else:
+            inputs = []
+            if node.op not in _ABSORBING or node["activation"] not in (None, "relu"):
+                fixed.update(ids[node.name], *(ids[name] for name in node.inputs))
+        own = ids[node.name] * (len(inputs) // len(ids[node.name]))
+        for a, b in zip(own, inputs, strict=True):
+            tied[find(a)] = find(b)
+    fixed = {find(i) for i in fixed.union(ids[graph.output])}
+    peak = np.zeros(len(tied))
+    for name, own in ids.items():
+        np.maximum.at(peak, [find(i) for i in own], ranges[name])
+    factors = {}
+    for name, own in ids.items():
+        roots = [find(i) for i in own]
+        # A channel that is all but dead stays small: its noise is not worth a full range.
+        factors[name] = np.array([1.0 if i in fixed or peak[i] < 1e-3 else 1 / peak[i] for i in roots])
+    for node in graph:
+        if node.op not in _ABSORBING:
+            continue
+        after, before = factors[node.name], factors[node.inputs[0]]
+        # Grouped convolutions see a share of the input's channels; each group its own.
+        per_input = before[:, None] if node.op == "depthwise" else _per_input(node, before)
+        scaled = node.but(kernel=node["kernel"] / per_input)
+        graph.replace(node, scaled.but(kernel=_scaled(scaled, after), bias=node["bias"] * after))
+    return graph
+
+
+_ABSORBING = ("conv", "depthwise")
+
+
+def _per_input(node: Node, factors: np.ndarray) -> np.ndarray:
+    """Factors of a convolution's input channels, in the shape of its kernel's last two axes (of its groups')."""
+    inputs, outputs = node["kernel"].shape[2:]
+    groups = len(factors) // inputs
+    return np.repeat(factors.reshape(groups, inputs).T, outputs // groups, axis=1)
+
+
+def _passes_factors(node: Node) -> bool:
+    """Whether f(k x) = k f(x) for every k > 0, channel by channel."""
+    homogeneous = node.op == "activation" and node["function"] in ("relu", "leaky_relu")
+    pooling = node.op in ("average_pool", "max_pool", "mean") and not node["flat"]
+    return homogeneous or pooling or node.op in ("prelu", "resize", "pad")
+
+
+PASSES = (
+    drop_final_activation,
+    merge_padding,
+    pool_to_convolution,
+    batch_norm_before_concat,
+    fold_batch_norm,
+    pointwise_before_upsampling,
+    fold_normalisation,
+    lone_affine_to_depthwise,
+)
+INT8_PASSES = (prelu_to_relu,)
+
+
+def rewrite(graph: Graph, images: np.ndarray | None = None) -> Graph:
+    """All passes in their order; those for int8 follow when there are calibration `images`, RGB uint8."""
+    for step in PASSES:
+        graph = step(graph)
+    if images is not None:
+        graph = equalise(graph, images)
+        for step in INT8_PASSES:
+            graph = step(graph)
+    return graph
+
+
+def report(graph: Graph) -> str:
+    """What each pass does to the graph, a line each: what it is for, and the operations before and after."""
+    lines = [f"{graph.name}: {_count(graph)}"]
+    for step in (*PASSES, *INT8_PASSES):
+        before, graph = graph, step(graph)
+        changes = Counter(node.op for node in graph)
+        changes.subtract(Counter(node.op for node in before))
+        shown = ", ".join(f"{op} {n:+d}" for op, n in sorted(changes.items()) if n)
+        lines.append(f"{step.__name__}: {shown or 'the same operations'}\n    {step.__doc__.splitlines()[0]}")
+    return "\n".join([*lines, f"{graph.name}: {_count(graph)}"])
+
+
+def _count(graph: Graph) -> str:
+    counts = Counter(node.op for node in graph)
+    return f"{sum(counts.values())} operations: " + ", ".join(f"{n} {op}" for op, n in counts.most_common())

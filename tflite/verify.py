@@ -1,0 +1,193 @@
+"""Compare a `.tflite` with the float network that it was made from: `python -m tflite.verify OUT.tflite --against MODEL`.
+
+Both are measured on the same labelled photos. The command is a gate: it ends with 1 when the foreground IoU of the
+`.tflite` is more than `--limit` points below the float network's, and it writes what it measured into the spec.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_models import command, data, metrics, pictures
+from keras_models.command import UserError, option
+from keras_models.evaluate import Result, evaluate, predictor
+from tflite import runtime
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """The command's flags."""
+
+    model: str = option(positional=True, metavar="OUT.tflite", help="the converted model")
+    against: str = option(metavar="MODEL", help="the float network: preset, run folder or .keras")
+    dataset: str | None = option(
+        None, choices=data.dataset_names(), help="kind of dataset (default: folder with --data-dir, else drawings)"
+    )
+    data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
+    split: str = option("val", choices=("train", "val", "test"), help="which split")
+    limit: float = option(0.5, metavar="POINTS", help="largest loss of foreground IoU, in points of 100")
+    json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
+    worst: str | None = option(None, metavar="FILE.png", help="write the images that differ most here, side by side")
+    worst_count: int = option(6, help="images on that picture")
+
+
+@dataclass
+class Differences:
+    """How far the logits of two networks are apart, gathered batch by batch."""
+
+    largest: float = 0.0
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, expected: np.ndarray, found: np.ndarray) -> None:
+        """One batch of logits of both, of equal shape."""
+        error = np.abs(found.astype("float32") - expected)
+        self.largest = max(self.largest, float(error.max()))
+        self.total += float(error.sum())
+        self.count += error.size
+
+
+def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progress=None) -> tuple[dict, list[Result]]:
+    """The figures of the comparison, as `--json` writes them, and the results of the float and of the converted network.
+
+    UserError when either cannot be used, or when they differ in input size or classes.
+    """
+    floating, converted = predictor(against), predictor(model)
+    if floating.input_size != converted.input_size:
+        raise UserError(
+            f"{model} takes {_size(converted.input_size)}, {against} takes {_size(floating.input_size)}: it was made from "
+            "another network. Convert again, or name the right one with --against."
+        )
+    differences, kept = Differences(), []
+
+    def remember(images: np.ndarray) -> np.ndarray:
+        logits = floating.logits(images)
+        kept.append(logits)
+        return logits
+
+    def recall(images: np.ndarray) -> np.ndarray:
+        logits = converted.logits(images)
+        if logits.shape != kept[0].shape:
+            raise UserError(
+                f"{model} gives logits of {list(logits.shape[1:])}, {against} of {list(kept[0].shape[1:])}: it was made "
+                "from another network."
+            )
+        differences.add(kept.pop(0), logits)
+        return logits
+
+    results = [
+        evaluate(replace(floating, logits=remember), dataset, progress),
+        evaluate(replace(converted, logits=recall), dataset, progress),
+    ]
+    expected, found = (result.figures for result in results)
+    figures = {
+        "model": str(model),
+        "against": str(against),
+        "data": dataset.title,
+        "images": len(dataset),
+        "loss_points": 100 * (expected["foreground_iou"] - found["foreground_iou"]),
+        "agreement": float(np.mean(results[0].predictions == results[1].predictions)),
+        "mutual_iou": float(metrics.foreground_iou(results[0].predictions, results[1].predictions)),
+        "largest_logit_error": differences.largest,
+        "mean_logit_error": differences.total / differences.count,
+        "float": expected,
+        "converted": found,
+    }
+    return figures, results
+
+
+def _size(size: tuple[int, int]) -> str:
+    return "x".join(map(str, size))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status; raises UserError for a mistake that the user can mend."""
+    options = command.parse(
+        VerifyOptions,
+        argv,
+        program="python -m tflite.verify",
+        description=__doc__,
+        example="python -m tflite.verify portrait.tflite --against extremec3-eg1800 --dataset eg1800 --data-dir eg1800",
+    )
+    if Path(options.model).suffix != ".tflite":
+        raise UserError(f"The first argument is the converted model, a .tflite. Received: {options.model}")
+    name = options.dataset or ("folder" if options.data_dir else "drawings")
+    dataset = data.load(name, options.data_dir, options.split)
+    if name == "drawings":
+        print("verifying on the built-in drawings; for real photos give --data-dir DIR")
+    progress = command.progress(f"measuring on {dataset.title}")
+    figures, results = compare(options.model, options.against, dataset, progress)
+    passed = figures["loss_points"] <= options.limit
+    print(_table(figures))
+    if options.json:
+        command.write_text(
+            options.json, json.dumps(figures | {"limit": options.limit, "passed": passed}, indent=1) + "\n"
+        )
+    if options.worst:
+        pictures.write(options.worst, side_by_side(dataset, *results, options.worst_count))
+        print(f"float on the left, converted on the right: {options.worst}")
+    _record(Path(options.model), figures)
+    if not passed:
+        print(
+            f"FAILED: it loses {figures['loss_points']:.2f} points of foreground IoU; the limit is {options.limit:g}. "
+            "Calibrate on more photos like those it will see, or keep --quantize float16."
+        )
+        return 1
+    print(f"passed: a loss of {figures['loss_points']:.2f} points of foreground IoU; the limit is {options.limit:g}")
+    print(f"next: python -m tflite.benchmark {options.model}")
+    return 0
+
+
+def _table(figures: dict) -> str:
+    lines = [f"{figures['model']} against {figures['against']} on {figures['data']}, {figures['images']} images"]
+    lines.append(f"  {'':26s}   float  converted")
+    for key in ("foreground_iou", "mean_iou", "boundary_iou"):
+        label = key.replace("_iou", " IoU")
+        lines.append(f"  {label:26s}{figures['float'][key]:8.4f}{figures['converted'][key]:11.4f}")
+    lines.append(f"  pixels with equal labels  {100 * figures['agreement']:7.2f} %")
+    lines.append(f"  IoU of the two masks      {figures['mutual_iou']:8.4f}")
+    lines.append(
+        f"  logits differ by          {figures['mean_logit_error']:8.4f} on average, at most ",
+    )
+    lines[-1] += f"{figures['largest_logit_error']:.3f}"
+    return "\n".join(lines)
+
+
+def side_by_side(dataset: data.Dataset, floating: Result, converted: Result, count: int) -> np.ndarray:
+    """The `count` images whose masks differ most as RGB uint8: the float network's on the left."""
+    mutual = np.asarray(metrics.foreground_iou_per_image(floating.predictions, converted.predictions))
+    height, width = 224, 168
+    tiles = []
+    for i in np.argsort(mutual)[:count]:
+        image = data.prepare_image(dataset.load(int(i))[0], (height, width))
+        pair = [
+            pictures.overlay(image, data.prepare_mask(result.predictions[i], (height, width)))
+            for result in (floating, converted)
+        ]
+        text = f"{dataset.names[i]}  IoU {floating.image_iou[i]:.3f} / {converted.image_iou[i]:.3f}"
+        tiles.append(pictures.caption(np.hstack(pair), text))
+    return pictures.grid(tiles, 3)
+
+
+def _record(model: Path, figures: dict) -> None:
+    """What was measured goes into the spec beside the model."""
+    spec = runtime.read_spec(model)
+    if spec is None:
+        return
+    spec["accuracy"] = {
+        "data": figures["data"],
+        "images": figures["images"],
+        "foreground_iou": figures["converted"]["foreground_iou"],
+        "mean_iou": figures["converted"]["mean_iou"],
+        "boundary_iou": figures["converted"]["boundary_iou"],
+        "float_foreground_iou": figures["float"]["foreground_iou"],
+    }
+    command.write_text(model.with_suffix(".json"), json.dumps(spec, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    command.run(main)
