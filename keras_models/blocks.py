@@ -64,6 +64,8 @@ def depthwise(x, kernel_size=3, *, strides=1, dilation=1, use_bias=False, name):
     kernel_size = _pair(kernel_size)
     x, padding = _padding(x, kernel_size, strides, dilation, name)
     layer = RowDepthwiseConv2D if kernel_size[0] == 1 < kernel_size[1] else layers.DepthwiseConv2D
+    if strides > 1 < dilation:
+        layer = StridedDilatedDepthwiseConv2D
     # Keras counts every channel into a depthwise kernel's fan-in; this is the variance that one filter needs.
     initializer = keras.initializers.RandomNormal(stddev=(kernel_size[0] * kernel_size[1]) ** -0.5)
     return layer(
@@ -96,6 +98,38 @@ class RowDepthwiseConv2D(layers.DepthwiseConv2D):
         )
         x = ops.transpose(x, (0, 2, 1, 3))
         return ops.add(x, self.bias) if self.use_bias else x
+
+
+@keras.saving.register_keras_serializable(package="pocketseg")
+class StridedDilatedDepthwiseConv2D(layers.DepthwiseConv2D):
+    """A DepthwiseConv2D that is strided and dilated at once, which Keras' own cannot be; zeros spread the kernel."""
+
+    def __init__(self, kernel_size, dilation_rate=1, **kwargs):
+        super().__init__(kernel_size, **kwargs)
+        self.spread = _pair(dilation_rate)
+
+    def dense_kernel(self):
+        """The kernel with its zeros, ((k - 1) * dilation + 1) on each side."""
+        kernel = self.kernel
+        for axis, dilation in enumerate(self.spread):
+            zeros = ops.zeros_like(kernel)
+            shape = [side * dilation if i == axis else side for i, side in enumerate(kernel.shape)]
+            kernel = ops.reshape(ops.stack([kernel] + [zeros] * (dilation - 1), axis=axis + 1), shape)
+            kernel = ops.take(kernel, np.arange(shape[axis] - dilation + 1), axis=axis)
+        return kernel
+
+    def compute_output_shape(self, input_shape):
+        batch, *size, channels = input_shape
+        extent = [(k - 1) * d for k, d in zip(self.kernel_size, self.spread, strict=True)]
+        size = [(n - e - 1) // s + 1 for n, e, s in zip(size, extent, self.strides, strict=True)]
+        return (batch, *size, channels * self.depth_multiplier)
+
+    def call(self, inputs):
+        y = ops.depthwise_conv(inputs, self.dense_kernel(), strides=self.strides, padding=self.padding)
+        return ops.add(y, self.bias) if self.use_bias else y
+
+    def get_config(self):
+        return {**super().get_config(), "dilation_rate": self.spread}
 
 
 def pointwise(x, filters, *, use_bias=False, name):
@@ -287,6 +321,29 @@ def concat(tensors, *, name):
 def add(tensors, *, name):
     """Element-wise sum."""
     return layers.Add(name=name)(tensors)
+
+
+def pad_channels(x, filters, *, name):
+    """`x` with channels of zeros after its own, `filters` in all."""
+    return ChannelPadding(filters, name=name)(x)
+
+
+@keras.saving.register_keras_serializable(package="pocketseg")
+class ChannelPadding(layers.Layer):
+    """Appends channels of zeros."""
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters)
+
+    def call(self, x):
+        return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.filters - x.shape[-1])))
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
 
 
 def multiply(tensors, *, name):
@@ -483,7 +540,7 @@ def c3_module(x, filters, dilations, structure="C", *, strides=1, residual=False
 
 
 def inverted_residual(
-    x, filters, expansion, kernel_size=3, *, strides=1, squeeze=0, function="relu", epsilon=1e-5, name
+    x, filters, expansion, kernel_size=3, *, strides=1, dilation=1, squeeze=0, function="relu", epsilon=1e-5, name
 ):
     """MobileNetV2's block: expand to `expansion` channels, depthwise, (squeeze-excite,) project without activation.
 
@@ -499,8 +556,8 @@ def inverted_residual(
             else activation(y, function, name=f"{name}_{step}_{function}")
         )
 
-    y = bn_act(pointwise(x, expansion, name=f"{name}_expand"), "expand") if expansion else x
-    y = bn_act(depthwise(y, kernel_size, strides=strides, name=f"{name}_depthwise"), "depthwise")
+    y = bn_act(pointwise(x, expansion, name=f"{name}_expand"), "expand")
+    y = bn_act(depthwise(y, kernel_size, strides=strides, dilation=dilation, name=f"{name}_depthwise"), "depthwise")
     if squeeze:
         y = squeeze_excite(y, squeeze, gate="hard_sigmoid", name=f"{name}_se")
     y = batch_norm(pointwise(y, filters, name=f"{name}_project"), epsilon=epsilon, name=f"{name}_project_bn")

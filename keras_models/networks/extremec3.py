@@ -21,12 +21,17 @@ DILATIONS = {
 }
 FINE_DILATIONS = (2, 4, 8)  # not in the table; from the authors' code
 
+# Table 4: large dilations everywhere; and small ones in the deep modules instead of the shallow ones, where the paper
+# says only that the order is reversed.
+BASELINE_DILATIONS = dict.fromkeys(DILATIONS, (2, 4, 8))
+REVERSE_DILATIONS = dict(zip(DILATIONS, reversed(DILATIONS.values()), strict=True))
+
 
 @register(parameters=33_178, macs=97_811_840, input_size=(224, 224), classes=1, multiple=4, paper=PAPER)
 def extremec3_coarse(image, classes):
     """The network of the first training stage: the CoarseNet branch alone; logits at a quarter of the resolution."""
     x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
-    return blocks.pointwise(_coarse(x), classes, name="coarse_head")
+    return blocks.pointwise(_coarse(x, DILATIONS), classes, name="coarse_head")
 
 
 @register(parameters=37_738, macs=127_766_912, input_size=(224, 224), classes=1, multiple=4, paper=PAPER)
@@ -35,8 +40,27 @@ def extremec3(image, classes):
 
     The sum is taken at half resolution, as in the authors' code; the paper's text upsamples both branches first.
     """
+    return _network(image, classes, DILATIONS)
+
+
+UNPUBLISHED = {"status": "near", "reason": "table 4 gives its accuracy, not its size"}
+
+
+@register(parameters=39_344, macs=132_019_328, input_size=(224, 224), classes=1, multiple=4, paper=PAPER, **UNPUBLISHED)
+def extremec3_baseline(image, classes):
+    """ExtremeC3Net with the dilations 2, 4, 8 in all modules (table 4, baseline setting)."""
+    return _network(image, classes, BASELINE_DILATIONS)
+
+
+@register(parameters=37_598, macs=127_390_592, input_size=(224, 224), classes=1, multiple=4, paper=PAPER, **UNPUBLISHED)
+def extremec3_reverse(image, classes):
+    """ExtremeC3Net with the large dilations in the modules next to the image (table 4, reverse setting)."""
+    return _network(image, classes, REVERSE_DILATIONS)
+
+
+def _network(image, classes, dilations):
     x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
-    coarse = blocks.pointwise(_coarse(x), 24, name="coarse_reduce")
+    coarse = blocks.pointwise(_coarse(x, dilations), 24, name="coarse_reduce")
     coarse = blocks.batch_norm(coarse, epsilon=1e-5, name="coarse_reduce_bn")
     coarse = blocks.bilinear(coarse, 2, name="coarse_up")
 
@@ -48,7 +72,7 @@ def extremec3(image, classes):
     return blocks.pointwise(x, classes, name="head")
 
 
-def _coarse(image):
+def _coarse(image, dilations):
     """112 channels at a quarter of the resolution."""
     half = blocks.average_pool(image, name="image_half")
     # Halved a second time, as the authors' code does and counts; TensorFlow and the TFLite converter merge the two.
@@ -57,11 +81,11 @@ def _coarse(image):
     x = blocks.conv_bn_prelu(image, 24, strides=2, name="stem")
     x = blocks.bn_prelu(blocks.concat([x, half], name="stem_image_concat"), name="stem_image")
 
-    l1 = blocks.c3_module(x, 48, DILATIONS["l1"], strides=2, name="l1")
-    l2 = blocks.c3_module(l1, 48, DILATIONS["l2"], residual=True, name="l2")
+    l1 = blocks.c3_module(x, 48, dilations["l1"], strides=2, name="l1")
+    l2 = blocks.c3_module(l1, 48, dilations["l2"], residual=True, name="l2")
     x = blocks.bn_prelu(blocks.concat([l2, l1, quarter], name="l2_image_concat"), name="l2_image")
 
-    x = l3 = blocks.c3_module(x, 56, DILATIONS["l3"], name="l3")
+    x = l3 = blocks.c3_module(x, 56, dilations["l3"], name="l3")
     for level in ("l4", "l5", "l6", "l7", "l8"):
-        x = blocks.c3_module(x, 56, DILATIONS[level], residual=True, name=level)
+        x = blocks.c3_module(x, 56, dilations[level], residual=True, name=level)
     return blocks.bn_prelu(blocks.concat([l3, x], name="coarse_concat"), name="coarse")
