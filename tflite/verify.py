@@ -1,4 +1,4 @@
-"""Compare a `.tflite` with the float network that it was made from: `python -m tflite.verify OUT.tflite --against MODEL`.
+"""Compare a `.tflite` with its float network: `python -m tflite.verify OUT.tflite --against MODEL`.
 
 Both are measured on the same labelled photos. The command is a gate: it ends with 1 when the foreground IoU of the
 `.tflite` is more than `--limit` points below the float network's, and it writes what it measured into the spec.
@@ -52,15 +52,15 @@ class Differences:
 
 
 def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progress=None) -> tuple[dict, list[Result]]:
-    """The figures of the comparison, as `--json` writes them, and the results of the float and of the converted network.
+    """The figures of the comparison, as `--json` writes them, and the results of the float and the converted network.
 
     UserError when either cannot be used, or when they differ in input size or classes.
     """
     floating, converted = predictor(against), predictor(model)
     if floating.input_size != converted.input_size:
         raise UserError(
-            f"{model} takes {_size(converted.input_size)}, {against} takes {_size(floating.input_size)}: it was made from "
-            "another network. Convert again, or name the right one with --against."
+            f"{model} takes {_size(converted.input_size)}, {against} takes {_size(floating.input_size)}: it was made "
+            "from another network. Convert again, or name the right one with --against."
         )
     differences, kept = Differences(), []
 
@@ -73,8 +73,8 @@ def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progr
         logits = converted.logits(images)
         if logits.shape != kept[0].shape:
             raise UserError(
-                f"{model} gives logits of {list(logits.shape[1:])}, {against} of {list(kept[0].shape[1:])}: it was made "
-                "from another network."
+                f"{model} gives logits of {list(logits.shape[1:])}, {against} of {list(kept[0].shape[1:])}: it was "
+                "made from another network."
             )
         differences.add(kept.pop(0), logits)
         return logits
