@@ -1,7 +1,7 @@
 """Make a preset of a finished run: weights, card, int8 model and spec, all by the project's own commands.
 
-`python -m benchmarks.preset RUN NAME --licence "research use only"` measures float and int8 on the test split of the data
-that the run trained on and writes keras_models/presets/NAME/. The run chose its weights by the validation split.
+`python -m benchmarks.preset RUN NAME --licence "research use only"` measures float and int8 on the test split of the
+data that the run trained on and writes keras_models/presets/NAME/. The run chose its weights by the validation split.
 """
 
 from __future__ import annotations
