@@ -86,7 +86,17 @@ def pipeline() -> str:
     )
 
 
-TABLES = {"accuracy": accuracy, "models": models, "pipeline": pipeline}
+def kernels() -> str:
+    """What int8 gains per kind of operation."""
+    result = _read("kernels")
+    rows = [
+        [row["operation"], f"{row['float32']:.0f} us", f"{row['int8']:.0f} us", f"{row['speed']:.2f}"]
+        for row in result["rows"]
+    ]
+    return _rows(["operation", "float32", "int8", "x float32"], rows) + f"\n\n{result['protocol']}; {_machine(result)}."
+
+
+TABLES = {"accuracy": accuracy, "models": models, "pipeline": pipeline, "kernels": kernels}
 
 if __name__ == "__main__":
     main()
