@@ -148,12 +148,11 @@ def read(model) -> Graph:
                 f"The conversion does not know the layer {operation.name!r} ({kind}). It knows: "
                 f"{', '.join(sorted(_READERS))}. Build that part from these, or add it to tflite/graph.py"
             )
-        try:
-            tensors, output = operation.input, operation.output
-        except AttributeError as error:
-            raise ValueError(f"Layer {operation.name!r} is used more than once; give each use its own layer") from error
+        tensors, output = operation.input, operation.output
         tensors = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
         read_node = _READERS[kind](operation, tensors[0].shape[1:])
+        if any(id(tensor) not in made_by for tensor in tensors) or id(output) in made_by:
+            raise _used_twice(operation)
         inputs = tuple(made_by[id(tensor)] for tensor in tensors)
         if read_node is None:  # nothing to do at inference
             made_by[id(output)] = inputs[0]
@@ -167,7 +166,13 @@ def read(model) -> Graph:
             nodes.append(Node(f"{name}_{function}", "activation", (name,), shape, {"function": function}))
             name = nodes[-1].name
         made_by[id(output)] = name
+    if id(model.outputs[0]) not in made_by:
+        raise _used_twice(model.operations[-1])
     return Graph(model.name, nodes, made_by[id(model.outputs[0])])
+
+
+def _used_twice(operation) -> ValueError:
+    return ValueError(f"Layer {operation.name!r} is used more than once; give each use a layer of its own")
 
 
 def _affine(scale, offset=0.0):

@@ -114,30 +114,22 @@ def fold_normalisation(graph: Graph) -> Graph:
     graph = graph.copy()
     image = next(node for node in graph if node.op == "input")
     affine = graph.only_consumer(image)
-    if affine is None or affine.op != "affine" or not all(c.op in _LINEAR for c in graph.consumers(affine)):
+    if affine is None or affine.op != "affine":
+        return graph
+    if not all(c.op in _LINEAR and c["groups"] in (None, 1) for c in graph.consumers(affine)):
         return graph
     scale, offset = affine["scale"], affine["offset"]
     framed = {NO_PADDING: image.name}
     for node in graph.consumers(affine):
         padding = _needed_padding(node, image.shape)
         if padding not in framed:
-            frame = _frame(image, -offset / scale, padding)
-            graph.replace(affine, *frame, affine) if frame else None
+            frame = _frame(image, -offset / scale, padding, f"{node.name}_frame")
+            graph.replace(affine, *frame, affine)
             framed[padding] = frame[-1].name
-        kernel = node["kernel"]
-        per_input = scale[:, None]
-        if node.op == "depthwise":
-            bias = (kernel * offset[:, None]).sum((0, 1)).reshape(-1)
-        else:
-            if node["groups"] != 1:
-                return graph
-            bias = (kernel * offset[:, None]).sum((0, 1, 2))
-        graph.replace(
-            node,
-            node.but(
-                inputs=(framed[padding],), kernel=kernel * per_input, bias=node["bias"] + bias, padding=NO_PADDING
-            ),
-        )
+        summed = (0, 1) if node.op == "depthwise" else (0, 1, 2)
+        bias = node["bias"] + (node["kernel"] * offset[:, None]).sum(summed).reshape(-1)
+        kernel = node["kernel"] * scale[:, None]
+        graph.replace(node, node.but(inputs=(framed[padding],), kernel=kernel, bias=bias, padding=NO_PADDING))
     graph.prune()
     return graph
 
@@ -152,7 +144,7 @@ def _needed_padding(node: Node, shape) -> tuple:
     return tuple(needed)
 
 
-def _frame(image: Node, colour: np.ndarray, padding) -> list[Node]:
+def _frame(image: Node, colour: np.ndarray, padding, name: str) -> list[Node]:
     """Nodes that put constant rows and columns of `colour` around the image."""
     nodes, last = [], image
     for axis, word in ((1, "column"), (0, "row")):
@@ -163,12 +155,12 @@ def _frame(image: Node, colour: np.ndarray, padding) -> list[Node]:
             if amount:
                 shape = tuple(amount if a == axis else n for a, n in enumerate(last.shape))
                 value = np.broadcast_to(colour, shape).copy()
-                nodes.append(Node(f"frame_{word}_{side}", "constant", (), shape, {}, {"value": value}))
+                nodes.append(Node(f"{name}_{word}_{side}", "constant", (), shape, {}, {"value": value}))
                 parts.append(nodes[-1].name)
         if len(parts) > 1:
             size = last.shape[axis] + sum(padding[axis])
             shape = tuple(size if a == axis else n for a, n in enumerate(last.shape))
-            last = Node(f"frame_{word}s", "concat", tuple(parts), shape, {"axis": axis})
+            last = Node(f"{name}_{word}s", "concat", tuple(parts), shape, {"axis": axis})
             nodes.append(last)
     return nodes
 
