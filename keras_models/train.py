@@ -6,22 +6,17 @@ run folder: run.json, model.keras (the best epoch by the validation split), hist
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import importlib.metadata
 import json
-import platform
-import subprocess
 import sys
 import time
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_models import build, command, data, losses, metrics, names, pictures
+from keras_models import build, command, data, losses, names, runs
 from keras_models.command import UserError, option
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
@@ -113,7 +108,7 @@ def choose_recipe(options: TrainOptions) -> Recipe:
 def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     """Run the stages of `recipe` into the run folder `folder`, from its last checkpoint if it has one."""
     keras.utils.set_random_seed(options.seed)
-    state = _read_checkpoint(folder) if options.resume else None
+    state = runs.read_checkpoint(folder) if options.resume else None
     if state is None and folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty. Choose another --output, or go on with it: --resume {folder}")
     weights = _weights_by_layer(load_model(options.weights)) if options.weights else {}
@@ -125,7 +120,7 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     largest = tuple(max(model.input_shape[axis] for _, model in stages) for axis in (1, 2))
     samples = pipeline.cache(training, largest, command.progress(f"reading {training.title}"))
     if not options.resume:
-        _write_run(folder, options, recipe, training, validation)
+        runs.write_run(folder, options, recipe, training, validation)
 
     for number, (stage, model) in enumerate(stages, start=1):
         if state is not None and number < state["stage"]:
@@ -137,7 +132,7 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
             print(f"\nStopped; every finished epoch is kept. Go on: python -m keras_models.train --resume {folder}")
             return 130
         weights, state = _weights_by_layer(model), None
-    _write_preview(folder, model, validation)
+    runs.write_preview(folder, model, validation)
     where = f" --dataset {options.dataset} --data-dir {options.data_dir}" if options.data_dir else ""
     print(f"\nDone: {folder / 'model.keras'}, with a look at it in {folder / 'preview.png'}. Next:")
     print(f"  python -m keras_models.evaluate {folder}{where}")
@@ -154,7 +149,7 @@ def _run_stage(number, count, stage, model, samples, validation, seed, folder, s
     print(f"stage {number} of {count}: {stage.network} at {height}x{width}, {stage.epochs} epochs", flush=True)
     compile_model(model, stage, steps)
     validation = pipeline.evaluation_batches(validation, batch_size=16, **sizes)
-    checkpoint = Checkpoint(folder, number, stage.epochs, model, validation)
+    checkpoint = runs.Checkpoint(folder, number, stage.epochs, model, validation)
     first_epoch = 0 if state is None else checkpoint.restore(state, model)
     if first_epoch < stage.epochs:
         model.fit(
@@ -226,112 +221,6 @@ def decay_factors(model: keras.Model) -> list[tuple[keras.Variable, float]]:
     ]
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """Validates after each epoch, keeps the best weights, and writes all that an exact continuation needs."""
-
-    def __init__(self, folder: Path, stage: int, epochs: int, model: keras.Model, validation):
-        super().__init__()
-        self.folder, self.stage, self.epochs, self.validation = folder, stage, epochs, validation
-        self.classes = max(2, model.output_shape[-1])
-        self.best, self.best_weights = -1.0, model.get_weights()
-        self.durations: list[float] = []
-
-    def restore(self, state: dict, model: keras.Model) -> int:
-        """Take over the weights, the optimizer and the best so far; returns the epoch to go on with."""
-        model.set_weights(_arrays(state, "model"))
-        model.optimizer.build(model.trainable_variables)
-        for variable, value in zip(model.optimizer.variables, _arrays(state, "optimizer"), strict=True):
-            variable.assign(value)
-        self.best, self.best_weights = float(state["best"]), _arrays(state, "best_model")
-        return int(state["epoch"])
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            raise UserError(
-                f"The loss is {logs['loss']} at step {batch + 1}: training has diverged. The last finished epoch is "
-                f"kept in {self.folder}. Start again with a lower --learning-rate, or with --warmup-epochs."
-            )
-
-    def on_epoch_end(self, epoch, logs=None):
-        labels, predictions = predictions_of(self.model, self.validation)
-        iou = float(metrics.foreground_iou(labels, predictions))
-        if iou > self.best:
-            self.best, self.best_weights = iou, self.model.get_weights()
-            save_model(self.model, self.folder / "model.keras")
-        self._save(epoch + 1)
-        row = {
-            "stage": self.stage,
-            "epoch": epoch + 1,
-            "loss": float(logs["loss"]),
-            "val_foreground_iou": iou,
-            "val_mean_iou": float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, self.classes))),
-            "learning_rate": float(self.model.optimizer.learning_rate),
-            "seconds": time.monotonic() - self.started,
-        }
-        self._log(row)
-        self.durations.append(row["seconds"])
-        left = np.median(self.durations) * (self.epochs - epoch - 1)
-        print(
-            f"epoch {epoch + 1}/{self.epochs}  loss {row['loss']:.4f}  val foreground IoU {iou:.4f}  "
-            f"(best {self.best:.4f})  {row['seconds']:.0f} s, {left / 60:.0f} min left in this stage",
-            flush=True,
-        )
-
-    def _save(self, epoch: int) -> None:
-        arrays = {"model": self.model.get_weights(), "best_model": self.best_weights}
-        arrays["optimizer"] = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
-        named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
-        with command.whole_file(self.folder / "checkpoint.npz") as path:
-            np.savez(path, stage=self.stage, epoch=epoch, best=self.best, **named)
-
-    def _log(self, row: dict) -> None:
-        path = self.folder / "history.csv"
-        done = list(csv.DictReader(path.open(newline=""))) if path.is_file() else []
-        done = [old for old in done if (int(old["stage"]), int(old["epoch"])) < (row["stage"], row["epoch"])]
-        with command.whole_file(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, row.keys())
-            writer.writeheader()
-            writer.writerows([*done, row])
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            with tf.summary.create_file_writer(str(self.folder / "logs" / f"stage-{self.stage}")).as_default():
-                for name, value in row.items():
-                    tf.summary.scalar(name, value, step=row["epoch"])
-
-
-def predictions_of(model: keras.Model, batches) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predicted labels, both uint8 (photos, height, width), of batches of (images, labels)."""
-    labels = np.concatenate([np.asarray(label) for _, label in batches])[..., 0]
-    logits = np.concatenate([model.predict_on_batch(np.asarray(image)) for image, _ in batches])
-    return labels, keras.ops.convert_to_numpy(metrics.predicted_labels(logits)).astype(np.uint8)
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Write a `.keras` file, whole or not at all, that holds the network without its training state."""
-    bare = keras.Model(model.input, model.output, name=model.name)
-    with command.whole_file(path) as temporary:
-        bare.save(temporary)
-
-
-def _arrays(state: dict, kind: str) -> list[np.ndarray]:
-    return [state[key] for key in sorted(state) if key.startswith(f"{kind}/")]
-
-
-def _read_checkpoint(folder: Path) -> dict:
-    path = folder / "checkpoint.npz"
-    if not path.is_file():
-        raise UserError(f"{path} is not there: this run has no finished epoch to go on from. Start it anew.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}). Start the run anew.") from error
-
-
 def _weights_by_layer(model: keras.Model) -> dict[str, list[np.ndarray]]:
     return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
 
@@ -342,23 +231,6 @@ def _set_weights(model: keras.Model, weights: dict[str, list[np.ndarray]]) -> No
         values = weights.get(layer.name, [])
         if values and [w.shape for w in layer.weights] == [v.shape for v in values]:
             layer.set_weights(values)
-
-
-def _write_run(folder: Path, options: TrainOptions, recipe: Recipe, training, validation) -> None:
-    run = {
-        "options": dataclasses.asdict(options),
-        "recipe": dataclasses.asdict(recipe),
-        "versions": {
-            "pocketseg": _version("pocketseg"),
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-            keras.backend.backend(): _version(keras.backend.backend()),
-            "python": platform.python_version(),
-        },
-        "git_revision": _git_revision(),
-        "data": {"train": list(training.names), "val": list(validation.names)},
-    }
-    command.write_text(folder / "run.json", json.dumps(run, indent=1))
 
 
 def _read_run(folder: Path) -> tuple[TrainOptions, Recipe]:
@@ -379,38 +251,6 @@ def _stage(values: dict) -> Stage:
 
 def _tuple(value):
     return tuple(value) if isinstance(value, list) else value
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git_revision() -> str | None:
-    source = Path(__file__).parent
-    try:
-        done = subprocess.run(["git", "-C", source, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-def _write_preview(folder: Path, model: keras.Model, validation, count: int = 8) -> None:
-    """A picture of validation photos: photo, truth, prediction, one row each."""
-    size = model.input_shape[1:3]
-    subset = validation.subset(range(min(count, len(validation))), validation.title)
-    images, labels = zip(*(subset.load(i) for i in range(len(subset))), strict=True)
-    images = np.stack([data.prepare_image(image, size) for image in images])
-    labels = np.stack([data.prepare_mask(label, size) for label in labels])
-    predictions = metrics.predicted_labels(model.predict_on_batch(images))
-    predictions = [data.prepare_mask(label, size) for label in np.asarray(predictions, np.uint8)]
-    rows = [
-        np.hstack([i, pictures.overlay(i, t), pictures.overlay(i, p)])
-        for i, t, p in zip(images, labels, predictions, strict=True)
-    ]
-    pictures.write(folder / "preview.png", np.vstack(rows))
 
 
 if __name__ == "__main__":

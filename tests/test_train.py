@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_models import build, presets, train
+from keras_models import build, presets, runs, train
 from keras_models.command import UserError
 from tests.test_data import make_folder
 
@@ -50,7 +50,7 @@ def test_run_folder_holds_what_later_commands_need(whole):
 
 def test_interrupted_run_goes_on_exactly(whole, options, tmp_path, monkeypatch, capsys):
     run = tmp_path / "stopped"
-    finished = train.Checkpoint.on_epoch_end
+    finished = runs.Checkpoint.on_epoch_end
 
     def stop_after_first_epoch(self, epoch, logs=None):
         finished(self, epoch, logs)
@@ -58,7 +58,7 @@ def test_interrupted_run_goes_on_exactly(whole, options, tmp_path, monkeypatch, 
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Checkpoint, "on_epoch_end", stop_after_first_epoch)
+        patch.setattr(runs.Checkpoint, "on_epoch_end", stop_after_first_epoch)
         assert train.main([*options, "--output", str(run)]) == 130
     assert f"--resume {run}" in capsys.readouterr().out
     assert train.main(["--resume", str(run)]) == 0
@@ -79,7 +79,7 @@ def test_diverged_loss_stops_with_an_explanation(options, tmp_path):
 def test_full_disk_leaves_the_last_epoch(whole, tmp_path, monkeypatch):
     model = presets.load_model(whole)
     path = tmp_path / "model.keras"
-    train.save_model(model, path)
+    runs.save_model(model, path)
     before = path.read_bytes()
 
     def full(self, target):
@@ -88,7 +88,7 @@ def test_full_disk_leaves_the_last_epoch(whole, tmp_path, monkeypatch):
 
     monkeypatch.setattr(keras.Model, "save", full)
     with pytest.raises(UserError, match="No space left on device"):
-        train.save_model(model, path)
+        runs.save_model(model, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
