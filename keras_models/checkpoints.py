@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_models import command
 from keras_models.command import UserError, option
+from keras_models.networks import ccc, espnet, sinet
 from keras_models.networks.extremec3 import DILATIONS, FINE_DILATIONS
 from keras_models.registry import build
 
@@ -168,6 +169,7 @@ PARAMETERS = {
     "Conv2DTranspose": ("weight", "bias"),
     "DepthwiseConv2D": ("weight", "bias"),
     "RowDepthwiseConv2D": ("weight", "bias"),
+    "GroupedPointwise": ("weight", "bias"),
     "Dense": ("weight", "bias"),
     "PReLU": ("weight",),
     "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),
@@ -178,6 +180,7 @@ KERNEL_AXES = {
     "Conv2DTranspose": (2, 3, 1, 0),
     "DepthwiseConv2D": (2, 3, 0, 1),
     "RowDepthwiseConv2D": (2, 3, 0, 1),
+    "GroupedPointwise": (2, 3, 1, 0),
     "Dense": (1, 0),
 }
 
@@ -239,7 +242,119 @@ def _extremec3() -> Published:
     return Published(table, image_channels)
 
 
-PUBLISHED = {"extremec3": _extremec3}
+def _espnet_encoder(dilations: tuple[int, ...]) -> dict[str, str]:
+    """The encoder of the C3 networks for Cityscapes, and its classes."""
+    table = {"encoder.level1.conv": "level1_conv", **_bn_prelu("encoder.level1", "level1")}
+    for number, name in (("1", "level1_image"), ("2", "level2_image"), ("3", "level3")):
+        table |= _bn_prelu(f"encoder.b{number}", name)
+    for level, modules in ((2, espnet.P), (3, espnet.Q)):
+        down = f"encoder.level{level}_0"
+        table |= _c3_module(down, f"level{level}_down", dilations, down)
+        for i in range(modules):
+            theirs = f"encoder.level{level}.{i}"
+            table |= _c3_module(theirs, f"level{level}_{i + 1}", dilations, f"{theirs}.bn")
+    return table | {"encoder.classifier.conv": "level3_classes"}
+
+
+def _espnet_image(level1: int) -> dict[str, tuple[int, float]]:
+    """Where the image is in the encoder with `level1` channels at the first level."""
+    return {
+        "level1_conv": (0, 255.0),
+        "level1_image_bn": (level1, 255.0),
+        "level1_image_prelu": (level1, 1.0),
+        "level2_down_reduce": (level1, 1.0),
+        "level2_image_bn": (128, 255.0),
+        "level2_image_prelu": (128, 1.0),
+        "level3_down_reduce": (128, 1.0),
+    }
+
+
+def _ccc2() -> Published:
+    table = _espnet_encoder(ccc.DILATIONS_2)
+    table |= {"br": "level3_classes_bn", "up_l3.0": "level3_up", "level3_C.conv": "level2_classes"}
+    table |= _bn_prelu("combine_l2_l3.0", "level2_fuse")
+    table |= _c3_module("combine_l2_l3.1", "level2_decode", ccc.DILATIONS_2, "combine_l2_l3.1.bn")
+    table |= {"up_l2.0": "level2_up_deconv", **_bn_prelu("up_l2.1", "level2_up")}
+    table |= {"conv.conv": "level1_decode_conv", **_bn_prelu("conv", "level1_decode"), "classifier": "head"}
+    decoder = {"level2_classes": (128, 1.0), "level1_decode_conv": (20 + 16, 1.0)}
+    return Published(table, _espnet_image(16) | decoder)
+
+
+def _c3netv2() -> Published:
+    table = _espnet_encoder(ccc.DILATIONS_1) | {"bn": "level3_classes_bn", "classifier.1.conv": "head"}
+    for level in (1, 2):
+        theirs, ours = f"conv_l{level}", f"level{level}_fuse"
+        table |= {f"{theirs}.conv.0": f"{ours}_depthwise", f"{theirs}.conv.1": f"{ours}_pointwise"}
+        table |= _bn_prelu(theirs, ours)
+    return Published(table, _espnet_image(20))
+
+
+def _sinet_down(theirs: str, ours: str, excitations: int) -> dict[str, str]:
+    """A strided separable convolution with squeeze-and-excitation."""
+    table = {
+        f"{theirs}.conv.0": f"{ours}_depthwise",
+        f"{theirs}.conv.2": f"{ours}_pointwise",
+        **_bn_prelu(theirs, ours),
+    }
+    for i in range(excitations):
+        table[f"{theirs}.conv.1.dense.{2 * i}"] = f"{ours}_excite_{i + 1}"
+        table[f"{theirs}.conv.1.dense.{2 * i + 1}"] = f"{ours}_excite_{i + 1}_prelu"
+    return table
+
+
+def _sinet() -> Published:
+    table = {"encoder.level1.conv": "level1_conv", **_bn_prelu("encoder.level1", "level1")}
+    for level, modules in ((2, sinet.LEVEL_2), (3, sinet.LEVEL_3)):
+        table |= _sinet_down(f"encoder.level{level}_0", f"level{level}_down", excitations=level - 1)
+        table |= _bn_prelu(f"encoder.BR{level}", f"level{level}")
+        for i in range(len(modules)):
+            theirs, ours = f"encoder.level{level}.{i}", f"level{level}_{i + 1}"
+            table |= {f"{theirs}.c1.conv": f"{ours}_reduce", **_bn_prelu(f"{theirs}.BR", ours)}
+            for branch in (1, 2):
+                steps = {
+                    "conv.0": "depthwise",
+                    "conv.1": "depthwise_bn",
+                    "act_conv1x1.0": "depthwise_prelu",
+                    "act_conv1x1.1": "pointwise",
+                    "bn": "bn",
+                }
+                table |= {f"{theirs}.d{branch}.{step}": f"{ours}_{branch}_{name}" for step, name in steps.items()}
+    table |= {"encoder.classifier.conv": "level3_classes", "bn_3": "level3_up_bn", "bn_2": "level2_up_bn"}
+    table |= {"level2_C.conv": "level2_classes_conv", **_bn_prelu("level2_C", "level2_classes"), "classifier.1": "head"}
+    return Published(table, {"level1_conv": (0, 255.0)})
+
+
+def _sinet_cityscapes() -> Published:
+    table = {"encoder.level1.conv": "level1_conv", **_bn_prelu("encoder.level1", "level1")}
+    table |= _sinet_down("encoder.level2_0", "level2_down", excitations=1)
+    for level, modules in ((3, sinet.CITYSCAPES_LEVEL_3), (4, sinet.CITYSCAPES_LEVEL_4)):
+        table |= _sinet_down(f"encoder.level{level}_0", f"level{level}_down", excitations=level - 2)
+        table |= _bn_prelu(f"encoder.BR{level}", f"level{level}")
+        for i, (_, *options) in enumerate(modules):
+            theirs, ours = f"encoder.level{level}.{i}", f"level{level}_{i + 1}"
+            table |= {f"{theirs}.c1.conv": f"{ours}_reduce", **_bn_prelu(f"{theirs}.BR", ours)}
+            for branch, (_, pooling) in enumerate(options, start=1):
+                cross = {
+                    "vertical": "vertical",
+                    "horizontal": "horizontal",
+                    "B_v": "vertical_bn",
+                    "B_h": "horizontal_bn",
+                }
+                steps = cross if pooling else {"conv.0": "depthwise", "conv.1": "depthwise_bn"}
+                steps = steps | {"act_conv1x1.0": "prelu", "act_conv1x1.1": "pointwise", "bn": "bn"}
+                table |= {f"{theirs}.d{branch}.{step}": f"{ours}_{branch}_{name}" for step, name in steps.items()}
+    table |= {"encoder.classifier.conv": "level4_classes", "bn_4": "level4_up_bn", "bn_3": "level3_up_bn"}
+    table |= {"level3_C.conv": "level3_classes_conv", **_bn_prelu("level3_C", "level3_classes"), "classifier": "head"}
+    return Published(table, {})  # these authors feed RGB
+
+
+PUBLISHED = {
+    "extremec3": _extremec3,
+    "sinet": _sinet,
+    "ccc2": _ccc2,
+    "c3netv2": _c3netv2,
+    "sinet_cityscapes": _sinet_cityscapes,
+}
 
 
 def load(network: str, path: str | Path):
@@ -291,6 +406,8 @@ def _compare_names(network, path, tensors, wanted) -> None:
 
 def _in_keras_order(kind: str, value: np.ndarray) -> np.ndarray:
     axes = KERNEL_AXES.get(kind, ())
+    if kind == "Conv2D" and value.ndim == 2:  # a fully connected layer there, a 1x1 convolution here
+        value = value[..., None, None]
     if value.ndim > 1 and value.ndim == len(axes):
         return value.transpose(axes)
     return value[None, None] if kind == "PReLU" else value  # PReLU's slopes have a height and a width of 1

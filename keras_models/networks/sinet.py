@@ -64,12 +64,12 @@ def _encoder(image, classes):
     for i, (first, second) in enumerate(LEVEL_2, start=1):
         x = _module(x, 48, first, second, _s2_block, name=f"level2_{i}")
     level2 = x
-    x = blocks.bn_prelu(blocks.concat([x, down], name="level2_concat"), name="level2")
+    x = blocks.bn_prelu(blocks.concat([down, x], name="level2_concat"), name="level2")
 
     x = down = _squeeze_separable(x, 48, hidden=32, name="level3_down")
     for i, (first, second) in enumerate(LEVEL_3, start=1):
         x = _module(x, 96, first, second, _s2_block, name=f"level3_{i}")
-    x = blocks.bn_prelu(blocks.concat([x, down], name="level3_concat"), name="level3")
+    x = blocks.bn_prelu(blocks.concat([down, x], name="level3_concat"), name="level3")
     return blocks.pointwise(x, classes, name="level3_classes"), level2
 
 
@@ -93,12 +93,12 @@ def sinet_cityscapes(image, classes):
     for i, (width, first, second) in enumerate(CITYSCAPES_LEVEL_3, start=1):
         x = _module(x, width, first, second, _cross_block, name=f"level3_{i}")
     level3 = x
-    x = blocks.bn_prelu(blocks.concat([x, down], name="level3_concat"), name="level3")
+    x = blocks.bn_prelu(blocks.concat([down, x], name="level3_concat"), name="level3")
 
     x = down = _squeeze_separable(x, 60, hidden=42, name="level4_down")
     for i, (width, first, second) in enumerate(CITYSCAPES_LEVEL_4, start=1):
         x = _module(x, width, first, second, _cross_block, name=f"level4_{i}")
-    x = blocks.bn_prelu(blocks.concat([x, down], name="level4_concat"), name="level4")
+    x = blocks.bn_prelu(blocks.concat([down, x], name="level4_concat"), name="level4")
 
     x = blocks.pointwise(x, classes, name="level4_classes")
     x = blocks.batch_norm(blocks.bilinear_half_pixel(x, 2, name="level4_up"), name="level4_up_bn")
