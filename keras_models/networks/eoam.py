@@ -22,7 +22,7 @@ LEVEL_3 = ((48, (3, 5)),)  # q modules
     reason="p=q=1 gives the 0.021M; the 0.061G needs q=2 and a profiler that counts every operation",
 )
 def eoam(image, classes):
-    """Three classes in the poster's order: portrait, edge area, background."""
+    """The poster's three classes, with the background first as everywhere here: background, portrait, edge area."""
     x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
     x = blocks.conv_bn_prelu(x, 12, strides=2, use_bias=True, name="level1")
 
