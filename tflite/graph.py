@@ -16,7 +16,7 @@ Every value is (height, width, channels) of one image, float32. The operations:
     average_pool, max_pool                    attributes size, strides, padding (padding is never counted in the mean)
     mean                                      over height and width, which stay as 1x1
     resize                                    attributes method ("bilinear" or "nearest"), corners (aligned or not)
-    reshape, transpose                        attributes shape or permutation
+    reshape, transpose                        to the node's shape; attributes permutation, counted from 1 as in Keras
 
 `padding` is ((top, bottom), (left, right)) in pixels, always explicit.
 """
@@ -64,7 +64,8 @@ class Graph:
         self.name, self.nodes, self.output = name, {node.name: node for node in nodes}, output
 
     def __iter__(self):
-        return iter(list(self.nodes.values()))
+        """The nodes in order, each as it is when its turn comes: a loop may change the graph."""
+        return (self.nodes[name] for name in list(self.nodes) if name in self.nodes)
 
     def copy(self) -> Graph:
         return Graph(self.name, self, self.output)
