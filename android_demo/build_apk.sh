@@ -6,7 +6,7 @@
 set -euo pipefail
 models=()
 for model in "$@"; do models+=("$(realpath "$model")"); done
-cd "$(dirname "$0")"
+cd "$(dirname "${BASH_SOURCE[0]}")"
 
 missing=()
 for tool in java javac keytool mvn python3 aapt2 zipalign apksigner zip unzip; do

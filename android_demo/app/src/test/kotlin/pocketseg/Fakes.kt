@@ -39,7 +39,8 @@ class BrightSegmenter(override val spec: ModelSpec, override val device: Device 
         val classes = spec.output.channels
         for (i in 0 until spec.output.size.pixels) {
             val bright = input.get(3 * i + 1).toInt() and 255 > 127
-            for (c in 0 until classes) output.put(i * classes + c, (if (bright == (c == classes - 1)) 250 else 5).toByte())
+            val shown = if (bright) classes - 1 else if (classes == 1) -1 else 0
+            for (c in 0 until classes) output.put(i * classes + c, (if (c == shown) 250 else 5).toByte())
         }
         runs++
     }
@@ -52,6 +53,7 @@ class BrightSegmenter(override val spec: ModelSpec, override val device: Device 
 /** Delivers grey frames whose right half is bright, as fast as it can. */
 class FakeCamera(private val pauseMillis: Long = 0, private val size: Size = Size(64, 48)) : FrameSource {
     private val layout = YuvLayout(size, size.width, size.width / 2, 1)
+    private val orientation = Orientation()
     private val thread = Thread(::work, "fake camera")
     @Volatile private var stopped = false
     private lateinit var frames: Latest
@@ -71,7 +73,7 @@ class FakeCamera(private val pauseMillis: Long = 0, private val size: Size = Siz
 
     fun deliver(frames: Latest) {
         val picture = frames.back
-        picture.frame(layout, size.pixels, size.pixels / 4, Orientation(), YuvColours.FULL_601)
+        picture.frame(layout, size.pixels, size.pixels / 4, orientation, YuvColours.FULL_601)
         for (i in 0 until size.pixels) picture.y[i] = if (i % size.width >= size.width / 2) -6 else 40
         picture.u.fill(-128)
         picture.v.fill(-128)

@@ -7,6 +7,7 @@ import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
 import org.junit.Test
 import pocketseg.live.Background
+import pocketseg.live.Clock
 import pocketseg.live.Effect
 import pocketseg.live.Engine
 import pocketseg.live.Latest
@@ -257,12 +258,12 @@ class LiveTest {
         var now = 0L
         var calls = 0
         // Two readings per run: the first model takes 2 ms, the second 4 ms.
-        val clock = { now.also { now += if (calls++ % 4 == 0) 2_000_000 else if (calls % 4 == 3) 4_000_000 else 0 } }
+        val clock = Clock { now.also { now += if (calls++ % 4 == 0) 2_000_000 else if (calls % 4 == 3) 4_000_000 else 0 } }
         val named = models.mapIndexed { i, model -> "m$i.tflite" to { model } }
         val runs = measure(named, warmup = 3, repeats = 10, clock)!!
         assertEquals(listOf(13, 13), models.map { it.runs })
         assertEquals(listOf(1, 1), models.map { it.closed })
-        val start = coldStart("m0.tflite", { BrightSegmenter(spec()) }, { now.also { now += 1_000_000 } }, { 0L })
+        val start = coldStart("m0.tflite", { BrightSegmenter(spec()) }, Clock { now.also { now += 1_000_000 } }, { 0L })
         val json = benchmarkJson("aarch64", "a phone", 8, runs, listOf(start))
         val second = json.getJSONArray("runs").getJSONObject(1)
         assertEquals("m1.tflite", second.getString("model"))

@@ -7,6 +7,7 @@ import android.os.Debug
 import android.widget.Button
 import android.widget.TextView
 import org.json.JSONObject
+import pocketseg.live.Clock
 import pocketseg.live.GpuSupport
 import pocketseg.live.Run
 import pocketseg.live.benchmarkJson
@@ -77,7 +78,7 @@ class BenchmarkActivity : Activity() {
         val gpu = if (LiteRtSegmenter.gpuSupport == GpuSupport.AVAILABLE) listOf(Delegate.GPU to 1) else emptyList()
         val starts = files.mapNotNull { file -> // what cannot even start here is told once and left out
             try {
-                file to coldStart("${file.name}.tflite", { open(file, Delegate.CPU, 1) }, System::nanoTime, Debug::getNativeHeapAllocatedSize)
+                file to coldStart("${file.name}.tflite", { open(file, Delegate.CPU, 1) }, Clock.SYSTEM, Debug::getNativeHeapAllocatedSize)
             } catch (error: ModelError) {
                 add(error.message!!)
                 null
@@ -103,7 +104,7 @@ class BenchmarkActivity : Activity() {
         return benchmarkJson(Build.SUPPORTED_ABIS.first(), phone, cores, runs, starts.map { it.second })
     }
 
-    private fun open(file: ModelFile, delegate: Delegate, threads: Int) = LiteRtSegmenter.open(file.spec!!, file.buffer(), delegate, threads)
+    private fun open(file: ModelFile, delegate: Delegate, threads: Int) = openModel(file.spec!!, file.buffer(), delegate, threads)
 
     private fun add(line: String) = runOnUiThread { text.append("$line\n") }
 

@@ -18,6 +18,9 @@ import pocketseg.pixels.Dtype
 import pocketseg.pixels.Quantization
 import java.nio.ByteBuffer
 
+/** How the app opens a model; tests put a fake here, for the interpreter's library runs on Android alone. */
+var openModel: (ModelSpec, ByteBuffer, Delegate, threads: Int) -> Segmenter = LiteRtSegmenter::open
+
 /** A model in the interpreter of LiteRT (TensorFlow Lite). */
 class LiteRtSegmenter private constructor(
     override val spec: ModelSpec, override val device: Device,

@@ -104,7 +104,7 @@ class MainActivity : Activity(), Screen {
         engine?.use { photo, size ->
             val opened = files.map { file ->
                 val bytes = file.buffer()
-                openTrusted(delegate, { LiteRtSegmenter.open(file.spec!!, bytes, it, threads) }, photo, size, ::failed)
+                openTrusted(delegate, { openModel(file.spec!!, bytes, it, threads) }, photo, size, ::failed)
             }
             runOnUiThread { update { copy(devices = opened.map { it.device }) } }
             opened

@@ -20,7 +20,7 @@ class ColdStart(val model: String, val loadMs: Double, val firstMs: Double, val 
  * protocol. Null when [stopped] became true. The models are opened and closed here.
  */
 fun measure(
-    models: List<Pair<String, () -> Segmenter>>, warmup: Int, repeats: Int, clock: () -> Long = System::nanoTime,
+    models: List<Pair<String, () -> Segmenter>>, warmup: Int, repeats: Int, clock: Clock = Clock.SYSTEM,
     stopped: () -> Boolean = { false }, progress: (done: Int) -> Unit = {},
 ): List<Run>? {
     val opened = mutableListOf<Segmenter>()
@@ -48,11 +48,11 @@ fun measure(
 }
 
 /** [memory]: bytes in use now, of what the model is held in. */
-fun coldStart(model: String, open: () -> Segmenter, clock: () -> Long, memory: () -> Long): ColdStart {
+fun coldStart(model: String, open: () -> Segmenter, clock: Clock, memory: () -> Long): ColdStart {
     val before = memory()
-    val started = clock()
+    val started = clock.nanoseconds()
     val segmenter = open()
-    val load = clock() - started
+    val load = clock.nanoseconds() - started
     try {
         val first = timed(segmenter, randomInput(segmenter), outputTensor(segmenter.spec).buffer, clock)
         return ColdStart(model, load / 1e6, first / 1e6, (memory() - before) / 1048576.0)
@@ -61,11 +61,11 @@ fun coldStart(model: String, open: () -> Segmenter, clock: () -> Long, memory: (
     }
 }
 
-private fun timed(segmenter: Segmenter, input: ByteBuffer, output: ByteBuffer, clock: () -> Long): Long {
+private fun timed(segmenter: Segmenter, input: ByteBuffer, output: ByteBuffer, clock: Clock): Long {
     input.rewind()
-    val started = clock()
+    val started = clock.nanoseconds()
     segmenter.run(input, output)
-    return clock() - started
+    return clock.nanoseconds() - started
 }
 
 /** Random pixels, the same every time. */

@@ -20,7 +20,7 @@ interface Screen {
  *
  * Models are opened, used and closed on this thread alone. After [close] nothing is shown and nothing runs.
  */
-class Engine(private val screen: Screen, private val clock: () -> Long = System::nanoTime) {
+class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM) {
     private val lock = Object()
     private val jobs = ArrayDeque<() -> Unit>()
     @Volatile private var closed = false
@@ -132,7 +132,7 @@ class Engine(private val screen: Screen, private val clock: () -> Long = System:
         screen.show(pipeline.output, pipeline.size)
         meter.end(Stage.DRAWING)
         meter.finish()
-        val now = clock()
+        val now = clock.nanoseconds()
         if (now - reported >= REPORT_INTERVAL) {
             reported = now
             screen.report(meter.report(frames.dropped))

@@ -1,0 +1,159 @@
+"""Check an APK that build_apk.sh wrote: one line per check, `ok ...` or `FAILED ...`; exit 1 when one failed.
+
+Run in android_demo after build_apk.sh, whose pieces it compares with. Uses Python's standard library, apksigner, aapt2,
+zipalign and r8's TraceReferences.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PIECES = HERE / "build" / "pieces"
+ASSETS = HERE / "app" / "src" / "main" / "assets"
+PRESETS = HERE.parent / "keras_models" / "presets"
+ABIS = ("arm64-v8a", "x86_64")
+MAX_MIB = 32
+
+
+def run(*command: str | Path) -> str:
+    """Standard output and error of a command; raises with them when it fails."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssertionError(f"{Path(command[0]).name} failed: {(done.stdout + done.stderr).strip()[-2000:]}")
+    return done.stdout + done.stderr
+
+
+def signature(apk: Path) -> str:
+    text = run("apksigner", "verify", "--verbose", "--min-sdk-version", "26", apk)
+    schemes = re.findall(r"using (v\d) scheme .*: true", text)
+    assert "v2" in schemes, text
+    return f"signature verifies ({', '.join(schemes)})"
+
+
+def alignment(apk: Path) -> str:
+    run("zipalign", "-c", "-p", "4", apk)
+    return "zip entries are aligned"
+
+
+def manifest(apk: Path) -> str:
+    text = run("aapt2", "dump", "badging", apk)
+    for expected in (
+        "name='pocketseg.demo'",
+        "sdkVersion:'26'",
+        "targetSdkVersion:'36'",
+        "launchable-activity: name='poc",
+    ):
+        assert expected in text, f"no {expected} in {text}"
+    permissions = re.findall(r"uses-permission: name='([^']*)'", text)
+    assert permissions == ["android.permission.CAMERA"], permissions
+    return "manifest: API 26 to 36, one launcher activity, the camera is the only permission"
+
+
+def resources(apk: Path) -> str:
+    table = run("aapt2", "dump", "resources", apk)
+    with zipfile.ZipFile(apk) as archive:
+        files = [name for name in archive.namelist() if name.startswith("res/") and name.endswith(".xml")]
+    for name in files:
+        assert "E: " in run("aapt2", "dump", "xmltree", "--file", name, apk), name
+    entries = len(re.findall(r"^\s+resource 0x", table, re.MULTILINE))
+    assert entries > 50, table
+    return f"resources parse: {entries} entries, {len(files)} XML files"
+
+
+def references(apk: Path) -> str:
+    """Every class, method and field that the dex code names exists in the framework (API 36) or in the APK.
+
+    The framework's jar has no java.*; those are looked up in this machine's Java.
+    """
+    work = HERE / "build" / "apk"
+    with zipfile.ZipFile(apk) as archive:
+        dexes = sorted(name for name in archive.namelist() if name.endswith(".dex"))
+        for name in dexes:
+            archive.extract(name, work / "check")
+    targets = [work / "classes.jar", *PIECES.glob("app/*.jar"), *work.glob("aar/*/classes.jar")]
+    framework = next(PIECES.glob("framework/*.jar"))
+    java = Path(shutil.which("java")).resolve()
+    arguments = ["--check", "--lib", framework, "--lib", java.parents[1]]
+    for target in targets:
+        arguments += ["--target", target]
+    for name in dexes:
+        arguments += ["--source", work / "check" / name]
+    r8 = next(PIECES.glob("compiler/r8-*.jar"))
+    tracer = [java, "-Xmx2g", "-cp", r8, "com.android.tools.r8.tracereferences.TraceReferences"]
+    done = subprocess.run([str(part) for part in [*tracer, *arguments]], capture_output=True, text=True, check=False)
+    text = done.stdout + done.stderr
+    missing = [line for line in text.splitlines() if "Missing" in line]
+    assert not missing, "\n".join(missing[:20])
+    assert done.returncode == 0 or "Missing" in text, text[-2000:]
+    return f"every reference of {', '.join(dexes)} resolves against the framework and the bundled classes"
+
+
+def native_libraries(apk: Path) -> str:
+    found = []
+    with zipfile.ZipFile(apk) as archive:
+        names = [name for name in archive.namelist() if name.startswith("lib/")]
+        for abi in ABIS:
+            libraries = [name for name in names if name.startswith(f"lib/{abi}/")]
+            assert any(name.endswith("libtensorflowlite_jni.so") for name in libraries), names
+            found += [f"{abi} {Path(name).name} {page_alignment(archive.read(name))} KiB" for name in libraries]
+        others = {name.split("/")[1] for name in names} - set(ABIS)
+    assert not others, others
+    return f"native libraries and their page alignment: {'; '.join(found)}"
+
+
+def page_alignment(elf: bytes) -> int:
+    """The smallest alignment, in KiB, of a 64-bit ELF file's loadable segments."""
+    assert elf[:5] == b"\x7fELF\x02", "no 64-bit ELF file"
+    start, size, count = struct.unpack_from("<Q14xHH", elf, 32)[0], *struct.unpack_from("<HH", elf, 54)
+    segments = [struct.unpack_from("<II40xQ", elf, start + i * size) for i in range(count)]
+    return min(align for kind, _, align in segments if kind == 1) // 1024
+
+
+def models(apk: Path) -> str:
+    """The APK's models are the assets' files, and all presets are among them, byte for byte."""
+    with zipfile.ZipFile(apk) as archive:
+        packed = {Path(n).name: archive.read(n) for n in archive.namelist() if n.startswith("assets/models/")}
+        stored = all(i.compress_type == 0 for i in archive.infolist() if i.filename.endswith(".tflite"))
+    on_disk = {path.name: path.read_bytes() for path in (ASSETS / "models").iterdir()}
+    assert packed == on_disk, sorted(packed.keys() ^ on_disk.keys())
+    assert stored, "a .tflite is compressed"
+    presets = sorted(PRESETS.glob("*/*.tflite"))
+    for preset in presets:
+        for path in (preset, preset.with_suffix(".json")):
+            assert packed[path.name] == path.read_bytes(), path.name
+    return f"{len(packed) // 2} models, {len(presets)} of them presets, identical to the files in the repository"
+
+
+def size(apk: Path) -> str:
+    mib = apk.stat().st_size / 2**20
+    assert mib <= MAX_MIB, f"{mib:.1f} MiB, more than {MAX_MIB}"
+    return f"{mib:.1f} MiB"
+
+
+CHECKS: tuple[Callable[[Path], str], ...] = (
+    *(signature, alignment, manifest, resources, references, native_libraries, models, size),
+)
+
+
+def main(apk: Path) -> int:
+    """Run all checks; 1 when one failed."""
+    failed = 0
+    for check in CHECKS:
+        try:
+            print(f"ok {check.__name__}: {check(apk)}", flush=True)
+        except (AssertionError, OSError, KeyError, struct.error, zipfile.BadZipFile) as error:
+            failed += 1
+            print(f"FAILED {check.__name__}: {' '.join(str(error).split())}", flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
