@@ -357,8 +357,8 @@ PUBLISHED = {
 }
 
 
-def load(network: str, path: str | Path):
-    """The registered `network` with the weights of the authors' checkpoint at `path`.
+def load(network: str, path: str | Path, input_size: tuple[int, int] | None = None):
+    """The registered `network`, at its own size or `input_size`, with the weights of the authors' checkpoint at `path`.
 
     Raises UserError when the file cannot be read (see `read`), or its tensors are not those of the network.
     """
@@ -366,7 +366,7 @@ def load(network: str, path: str | Path):
         raise UserError(f"No published weights are known for {network!r}. Known: {', '.join(PUBLISHED)}.")
     published = PUBLISHED[network]()
     tensors = {name: tensor for name, tensor in read(path).items() if not name.endswith("num_batches_tracked")}
-    model = build(network)
+    model = build(network, input_size=input_size)
     wanted = {}  # the authors' name -> our layer and its weight
     for module, layer in published.layers.items():
         layer = model.get_layer(layer)
