@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflite.graph import Graph, Node
+from tflite.graph import NO_PADDING, Graph, Node
 
 LANES = 16
-_ENOUGH = 0.9  # share of the lanes in use from which widening a pixel is not worth its longer kernel
-_WIDE = 64  # channels from which a pixel's own cost no longer shows
+_ENOUGH = 0.85  # share of the lanes in use from which widening a pixel is not worth its longer kernel
+_WIDE = 48  # channels from which a pixel's own cost no longer shows
 _SWAP = (2, 1, 3)
 
 
@@ -50,6 +50,50 @@ def _is_pointwise(node: Node) -> bool:
     return (
         node.op == "conv" and node["kernel"].shape[:2] == (1, 1) and node["strides"] == (1, 1) and node["groups"] == 1
     )
+
+
+def widen_image(graph: Graph) -> Graph:
+    """Strided convolutions of the image take several of its three-channel pixels as one and give several of their own.
+
+    A kernel of 3 rows and 3 columns with stride 2 on 3 channels becomes one of 3 rows and 2 columns on 12 channels that
+    gives two neighbouring results; a pooling becomes a matrix product over whole blocks.
+    """
+    graph = graph.copy()
+    for node in graph:
+        if node.op not in ("conv", "depthwise") or node["strides"][1] == 1 or node["groups"] not in (None, 1):
+            continue
+        source = graph.producer(node)
+        if source.shape[2] > 4 or node["dilation"] != (1, 1) or node["padding"] != NO_PADDING:
+            continue
+        height, width, channels = source.shape
+        rows, columns = node["kernel"].shape[:2]
+        stride, outputs = node["strides"][1], node.shape[2]
+        g = max(g for g in range(1, 9) if node.shape[1] % g == 0 and (g == 1 or g * outputs <= 64))
+        f = g * stride
+        blocks = -(-((g - 1) * stride + columns) // f)
+        missing = (node.shape[1] // g - 1 + blocks) * f - width
+        if missing < 0:
+            continue
+        kernel = np.zeros((rows, blocks * f, channels, g, outputs))
+        dense = node["kernel"]
+        if node.op == "depthwise":
+            dense = np.einsum("hwcm,cd->hwcdm", dense, np.eye(channels)).reshape(rows, columns, channels, outputs)
+        for i in range(g):
+            kernel[:, i * stride : i * stride + columns, :, i] = dense
+        kernel = kernel.reshape(rows, blocks, f * channels, g * outputs)
+        new = []
+        if missing:  # columns for the kernel's zeros; a PAD of three channels takes ten times as long
+            value = np.zeros((height, missing, channels))
+            new.append(Node(f"{node.name}_margin", "constant", (), value.shape, {}, {"value": value}))
+            parts, shape = (source.name, new[0].name), (height, width + missing, channels)
+            source = Node(f"{node.name}_even", "concat", parts, shape, {"axis": 1})
+            new.append(source)
+        new.append(_reshaped(f"{node.name}_wide", source.name, (height, (width + missing) // f, f * channels)))
+        shape = (node.shape[0], node.shape[1] // g, g * outputs)
+        changes = {"inputs": (new[-1].name,), "shape": shape, "strides": (node["strides"][0], 1), "groups": 1}
+        new.append(node.but(op="conv", kernel=kernel, bias=np.tile(node["bias"], g), **changes))
+        graph.replace(node, *new, _reshaped(f"{node.name}_narrow", node.name, node.shape))
+    return graph
 
 
 def columns_for_rows(graph: Graph) -> Graph:
@@ -232,4 +276,4 @@ def _join_reshapes(graph: Graph) -> bool:
     return False
 
 
-PASSES = (merge_pointwise, columns_for_rows, split_resize, widen_pixels)
+PASSES = (merge_pointwise, widen_image, columns_for_rows, split_resize, widen_pixels)

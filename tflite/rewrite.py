@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 
+from tflite import layout
 from tflite.graph import NO_PADDING, Graph, Node, peaks
 
 _LINEAR = ("conv", "depthwise")
@@ -38,6 +39,22 @@ def merge_padding(graph: Graph) -> Graph:
                 graph.replace(consumer, consumer.but(padding=padding))
             graph.drop(node)
     return graph
+
+
+def merge_pools(graph: Graph) -> Graph:
+    """Average pooling of average pooling becomes one, over the larger window."""
+    graph = graph.copy()
+    for node in graph:
+        before = graph.producer(node) if _is_tiling(node) else None
+        if before is not None and _is_tiling(before):
+            size = tuple(a * b for a, b in zip(before["size"], node["size"], strict=True))
+            graph.replace(node, node.but(inputs=before.inputs, size=size, strides=size))
+    graph.prune()
+    return graph
+
+
+def _is_tiling(node: Node) -> bool:
+    return node.op == "average_pool" and node["size"] == node["strides"] and node["padding"] == NO_PADDING
 
 
 def pool_to_convolution(graph: Graph) -> Graph:
@@ -315,6 +332,7 @@ def _passes_factors(node: Node) -> bool:
 PASSES = (
     drop_final_activation,
     merge_padding,
+    merge_pools,
     pool_to_convolution,
     batch_norm_before_concat,
     fold_batch_norm,
@@ -322,11 +340,14 @@ PASSES = (
     fold_normalisation,
     lone_affine_to_depthwise,
 )
-INT8_PASSES = (prelu_to_relu,)
+INT8_PASSES = (prelu_to_relu, *layout.PASSES)
 
 
 def rewrite(graph: Graph, images: np.ndarray | None = None) -> Graph:
-    """All passes in their order; those for int8 follow when there are calibration `images`, RGB uint8."""
+    """All passes in their order; `equalise` and those for int8 follow when there are calibration `images`, RGB uint8.
+
+    A float model keeps PRELU, which is fast there, and the plain layout, which GPUs want.
+    """
     for step in PASSES:
         graph = step(graph)
     if images is not None:
