@@ -106,7 +106,7 @@ RECIPES = {
             (
                 _pocket("extremec3", 112, 70, 1e-2, 4e-3, warmup=2),
                 _pocket("extremec3", 160, 20, 5e-3, 2e-3),
-                _pocket("extremec3", 224, 16, 2.5e-3, 1e-5),
+                _pocket("extremec3", 224, 8, 2.5e-3, 1e-5),
             ),
         ),
         "drawings": Recipe(
