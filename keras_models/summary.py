@@ -102,9 +102,9 @@ def agreement(printed: str, value: float) -> str:
     if not printed:
         return ""
     digits = printed.rstrip("KMG")
-    step = 10 ** -len(digits.partition(".")[2])
     scaled = value / UNITS[printed[len(digits) :]]
-    if -0.5 * step <= scaled - float(digits) < step:
+    steps = (scaled - float(digits)) * 10 ** len(digits.partition(".")[2])  # of the last printed digit
+    if -0.5 <= round(steps, 6) < 1:
         return "="
     return "~" if abs(scaled / float(digits) - 1) <= NEAR else "x"
 
