@@ -357,7 +357,8 @@ _ACTIVATIONS = {
 
 def _emit(tf, node: Node, inputs: list):
     x = inputs[0] if inputs else None
-    weights = {k: tf.constant(v.astype("float32")) for k, v in node.weights.items()}
+    # Weight decay leaves dead channels at 1e-38; an int8 scale of such a number would be no normal float.
+    weights = {k: tf.constant(np.where(np.abs(v) < 1e-20, 0, v).astype("float32")) for k, v in node.weights.items()}
     match node.op:
         case "input":
             return x

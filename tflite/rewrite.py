@@ -212,6 +212,37 @@ def lone_affine_to_depthwise(graph: Graph) -> Graph:
     return graph
 
 
+def flip_steep_prelu(graph: Graph) -> Graph:
+    """A slope above 1 becomes its inverse: the convolution before gives -slope x, the one after takes the negative.
+
+    slope x below zero and x above it is -f(-slope x), where f has the slope 1 / slope; so no such channel needs the
+    extra operations that `prelu_to_relu` has for it.
+    """
+    graph = graph.copy()
+    for node in graph:
+        if node.op != "prelu" or not (node["slope"] > 1).any() or node.name == graph.output:
+            continue
+        before = graph.producer(node)
+        sources = [graph.nodes[name] for name in before.inputs] if before.op == "concat" else [before]
+        alone = all(
+            graph.only_consumer(each) for each in {before.name: before, **{s.name: s for s in sources}}.values()
+        )
+        absorbing = [*sources, *graph.consumers(node)]
+        if not alone or not all(each.op in _ABSORBING and each["activation"] is None for each in absorbing):
+            continue
+        steep = node["slope"] > 1
+        factor, start = np.where(steep, -node["slope"], 1.0), 0
+        for source in sources:
+            share = factor[start : start + source.shape[-1]]
+            start += source.shape[-1]
+            graph.replace(source, source.but(kernel=_scaled(source, share), bias=source["bias"] * share))
+        for consumer in graph.consumers(node):
+            per_input = _per_input(consumer, np.where(steep, -1.0, 1.0))
+            graph.replace(consumer, consumer.but(kernel=consumer["kernel"] * per_input))
+        graph.replace(node, node.but(slope=np.where(steep, 1 / node["slope"], node["slope"])))
+    return graph
+
+
 def prelu_to_relu(graph: Graph) -> Graph:
     """PReLU becomes x + relu((slope - 1) x), the second term one depthwise convolution with its ReLU built in.
 
@@ -305,9 +336,7 @@ def equalise(graph: Graph, images: np.ndarray) -> Graph:
         if node.op not in _ABSORBING:
             continue
         after, before = factors[node.name], factors[node.inputs[0]]
-        # Grouped convolutions see a share of the input's channels; each group its own.
-        per_input = before[:, None] if node.op == "depthwise" else _per_input(node, before)
-        scaled = node.but(kernel=node["kernel"] / per_input)
+        scaled = node.but(kernel=node["kernel"] / _per_input(node, before))
         graph.replace(node, scaled.but(kernel=_scaled(scaled, after), bias=node["bias"] * after))
     return graph
 
@@ -316,7 +345,9 @@ _ABSORBING = ("conv", "depthwise")
 
 
 def _per_input(node: Node, factors: np.ndarray) -> np.ndarray:
-    """Factors of a convolution's input channels, in the shape of its kernel's last two axes (of its groups')."""
+    """Factors of a convolution's input channels, shaped to multiply its kernel; each group sees its own share."""
+    if node.op == "depthwise":
+        return factors[:, None]
     inputs, outputs = node["kernel"].shape[2:]
     groups = len(factors) // inputs
     return np.repeat(factors.reshape(groups, inputs).T, outputs // groups, axis=1)
@@ -340,7 +371,7 @@ PASSES = (
     fold_normalisation,
     lone_affine_to_depthwise,
 )
-INT8_PASSES = (prelu_to_relu, *layout.PASSES)
+INT8_PASSES = (flip_steep_prelu, prelu_to_relu, *layout.PASSES)
 
 
 def rewrite(graph: Graph, images: np.ndarray | None = None) -> Graph:
