@@ -185,7 +185,7 @@ def test_verify_passes_and_records_what_it_measured(place, capsys):
     assert verify.main([*arguments, *report]) == 0
     figures = json.loads((place / "verify.json").read_text())
     assert figures["passed"]
-    assert figures["agreement"] > 0.95
+    assert figures["agreement"] > 0.9
     assert abs(figures["loss_points"]) < 3
     assert cv2.imread(str(place / "worst.png")).shape[1] == 3 * 2 * 168
     accuracy = runtime.Segmenter(place / "int8.tflite").spec["accuracy"]

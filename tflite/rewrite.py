@@ -246,8 +246,9 @@ def flip_steep_prelu(graph: Graph) -> Graph:
 def prelu_to_relu(graph: Graph) -> Graph:
     """PReLU becomes x + relu((slope - 1) x), the second term one depthwise convolution with its ReLU built in.
 
-    PRELU is no int8 operation of XNNPACK and costs six times as much. The form is exact for every slope up to 1,
-    negative ones as well; channels with a slope above 1 get relu((1 - slope) x) subtracted.
+    PRELU is no int8 operation of XNNPACK: with it a network takes three times as long. The form is exact for every
+    slope up to 1, negative ones as well; channels with a slope above 1 get relu((1 - slope) x) subtracted. Against
+    max(x, slope x) it keeps the graph in one partition and loses less accuracy, for 4 % of the time.
     """
     graph = graph.copy()
     for node in graph:
@@ -262,7 +263,8 @@ def prelu_to_relu(graph: Graph) -> Graph:
         ):
             if not factor.any():
                 continue
-            bend = _bend(x, factor, f"{node.name}_{suffix}", graph)
+            kernel = factor.reshape(1, 1, -1, 1)
+            bend = _depthwise(f"{node.name}_{suffix}", x.name, x.shape, kernel, activation="relu")
             last = new[-1].name if new else x.name
             new += [bend, Node(f"{node.name}_{op}", op, (last, bend.name), node.shape)]
         if not new:
@@ -270,13 +272,6 @@ def prelu_to_relu(graph: Graph) -> Graph:
         else:
             graph.replace(node, *new[:-1], new[-1].but(name=sum_name))
     return graph
-
-
-def _bend(x: Node, factor: np.ndarray, name: str, graph: Graph) -> Node:
-    """relu(factor * x); computed beside x from x's own input where x is a short depthwise convolution."""
-    if x.op == "depthwise" and x["activation"] is None and x["kernel"][:, :, 0, 0].size <= 3:
-        return x.but(name=name, kernel=_scaled(x, factor), bias=x["bias"] * factor, activation="relu")
-    return _depthwise(name, x.name, x.shape, factor.reshape(1, 1, -1, 1), activation="relu")
 
 
 def _scaled(node: Node, factor: np.ndarray) -> np.ndarray:
