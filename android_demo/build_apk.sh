@@ -61,7 +61,7 @@ build() {
         app/src/main/AndroidManifest.xml >"$out/AndroidManifest.xml"
     aapt2 link -I "$framework" --manifest "$out/AndroidManifest.xml" --java "$out/generated" -A app/src/main/assets \
         --min-sdk-version 26 --target-sdk-version 36 --compile-sdk-version-code 36 --compile-sdk-version-name 16 \
-        --version-code 1 --version-name 1.0 --debug-mode -0 tflite -o "$out/linked.apk" "$out/resources.zip"
+        --version-code 1 --version-name 1.0 --debug-mode -0 .tflite -o "$out/linked.apk" "$out/resources.zip"
 
     step "Kotlin"
     local archive name

@@ -17,7 +17,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from keras_models import command, data, pictures, predict
+from keras_models.data import drawings
+from tflite import runtime
 
+ASSETS = Path(__file__).parent / "app" / "src" / "main" / "assets" / "models"
 OUTPUT = Path(__file__).parent / "build" / "golden"
 SIZES = {"same": None, "smaller": (17, 23), "larger": (64, 45), "one": (1, 1)}  # (height, width)
 CROP = (3, 5, 21, 14)  # left, top, width, height
@@ -29,6 +32,8 @@ def main() -> None:
     arrays = {}
     for vectors in (orientations, resizes, yuv, tensors, masks, effects):
         arrays |= {f"{vectors.__name__}/{name}": array for name, array in vectors(random).items()}
+    for path in sorted(ASSETS.glob("*.tflite")):
+        arrays |= {f"models/{path.stem}/{name}": array for name, array in whole_road(path).items()}
     index = {}
     for name, array in arrays.items():
         path = OUTPUT / f"{name}.bin"
@@ -199,6 +204,31 @@ def effects(random) -> dict[str, np.ndarray]:
         "palette2": pictures.palette(2),
         "palette20": pictures.palette(20),
         "blurred": predict._blurred(photo, mask, 0.06).astype(np.uint8),
+    }
+
+
+def whole_road(path: Path) -> dict[str, np.ndarray]:
+    """From a photo to the picture with another background, as `predict` goes with the model at `path`.
+
+    The interpreter's input and output are there as stored, so that a JVM without it can go the same road.
+    """
+    photo, _ = drawings.draw(44)
+    segmenter = runtime.Segmenter(path)
+    probability = predict.foreground(segmenter.logits(photo))
+    alpha = predict.alpha(probability, photo, refine=False)
+    behind = np.broadcast_to(np.array((0, 177, 64), np.uint8), photo.shape)
+    interpreter = runtime.load_interpreter(path)
+    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    stored = segmenter._quantize(data.prepare_image(photo, segmenter.input_size))[None]
+    interpreter.set_tensor(source["index"], stored)
+    interpreter.invoke()
+    return {
+        "photo": photo,
+        "input": stored[0],
+        "output": interpreter.get_tensor(result["index"])[0],
+        "alpha": alpha.astype(np.float32),
+        "blend": predict._blend(photo, behind, alpha),
+        "refined": predict._blend(photo, behind, predict.alpha(probability, photo, refine=True)),
     }
 
 

@@ -51,6 +51,7 @@ else
 fi
 
 step "the APK"
+pieces oldest-framework
 set +e
 python3 check_apk.py build/pocketseg-debug.apk | tee "$out/apk.txt"
 set -e

@@ -36,6 +36,7 @@ import pocketseg.demo.LiteRtSegmenter
 import pocketseg.demo.MainActivity
 import pocketseg.demo.R
 import pocketseg.demo.openModel
+import pocketseg.live.Choice
 import pocketseg.model.Device
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
@@ -75,9 +76,12 @@ class AppTest {
     private fun launch(): MainActivity = Robolectric.buildActivity(MainActivity::class.java).also { controllers += it }.setup().get()
 
     /** A photo whose right half is bright, as the picker gives it. */
-    private fun choosePhoto(activity: MainActivity, pixels: (Int, Int) -> Int = { x, _ -> if (x < 60) 0xFF204060.toInt() else 0xFFE8D8C8.toInt() }) {
-        val bitmap = Bitmap.createBitmap(120, 160, Bitmap.Config.ARGB_8888)
-        for (y in 0 until 160) for (x in 0 until 120) bitmap.setPixel(x, y, pixels(x, y))
+    private fun choosePhoto(
+        activity: MainActivity, width: Int = 120, height: Int = 160,
+        pixels: (Int, Int) -> Int = { x, _ -> if (x < 60) 0xFF204060.toInt() else 0xFFE8D8C8.toInt() },
+    ) {
+        val bitmap = Bitmap.createBitmap(width, height, Bitmap.Config.ARGB_8888)
+        for (y in 0 until height) for (x in 0 until width) bitmap.setPixel(x, y, pixels(x, y))
         val png = ByteArrayOutputStream().also { bitmap.compress(Bitmap.CompressFormat.PNG, 100, it) }.toByteArray()
         val uri = Uri.parse("content://gallery/photo.png")
         shadowOf(context.contentResolver).registerInputStreamSupplier(uri) { ByteArrayInputStream(png) }
@@ -111,9 +115,16 @@ class AppTest {
 
     private fun near(expected: Int, actual: Int) = listOf(16, 8, 0).all { Math.abs((expected shr it and 255) - (actual shr it and 255)) <= 4 }
 
-    private fun pickFrom(position: Int): ListView = ShadowAlertDialog.getLatestAlertDialog().listView.also {
-        shadowOf(it).performItemClick(position)
+    private val list: ListView get() = ShadowAlertDialog.getLatestAlertDialog().listView
+
+    private fun pickFrom(position: Int) {
+        shadowOf(list).performItemClick(position)
         idle()
+    }
+
+    private fun pickModel(activity: Activity, button: Int, name: String) {
+        click(activity, button)
+        pickFrom((0 until list.adapter.count).first { (list.adapter.getItem(it) as Choice<*>).label == name })
     }
 
     private fun visible(activity: Activity, id: Int) = activity.findViewById<View>(id).visibility == View.VISIBLE
@@ -162,6 +173,7 @@ class AppTest {
     fun settingsAndThePhotoSurviveARotationAndARestart() {
         val activity = launch()
         choosePhoto(activity)
+        pickModel(activity, R.id.model, "parts")
         click(activity, R.id.effect)
         pickFrom(0)
         activity.findViewById<SeekBar>(R.id.smoothing).progress = 30
@@ -181,15 +193,15 @@ class AppTest {
     @Test
     fun aModelThatCannotBeUsedIsInThePickerWithItsReason() {
         val activity = launch()
-        assertEquals("Model: parts", text(activity, R.id.model))
+        pickModel(activity, R.id.model, "parts")
         click(activity, R.id.model)
-        val list = ShadowAlertDialog.getLatestAlertDialog().listView
-        val rows = (0 until list.adapter.count).map { list.adapter.getView(it, null, list) as ViewGroup }
+        val first = list.adapter.count - 3 // after those of the assets
+        val rows = (first until first + 3).map { list.adapter.getView(it, null, list) as ViewGroup }
         fun cell(row: Int, id: Int) = rows[row].findViewById<TextView>(id).text.toString()
         assertEquals(listOf("lonely", "✓ parts", "portrait"), rows.indices.map { cell(it, R.id.label) })
         assertEquals("lonely needs both lonely.tflite and lonely.json.", cell(0, R.id.refusal))
-        assertFalse(list.adapter.isEnabled(0))
-        pickFrom(2)
+        assertFalse(list.adapter.isEnabled(first))
+        pickModel(activity, R.id.model, "portrait")
         assertEquals("Model: portrait", text(activity, R.id.model))
     }
 
@@ -197,14 +209,14 @@ class AppTest {
     fun partsHaveALegendAndASecondModelSharesTheScreen() {
         val activity = launch()
         choosePhoto(activity)
+        pickModel(activity, R.id.model, "parts")
         click(activity, R.id.effect)
         pickFrom(0)
         assertTrue(visible(activity, R.id.legend_scroll))
         val legend = activity.findViewById<ViewGroup>(R.id.legend)
         assertEquals(listOf("hair", "skin", "clothes"), (0 until legend.childCount).map { (legend.getChildAt(it) as TextView).text.toString() })
         wait("clothes in their colour, half over the photo") { near(0xFFB4AC64.toInt(), colour(activity, left = false)) }
-        click(activity, R.id.compare)
-        pickFrom(3) // nothing, lonely, parts, portrait
+        pickModel(activity, R.id.compare, "portrait")
         assertEquals("Compare with: portrait", text(activity, R.id.compare))
         wait("portrait's green on the right half") { near(0xFF88D091.toInt(), colour(activity, left = false)) }
     }
@@ -224,7 +236,7 @@ class AppTest {
         pickFrom(0)
         wait("numbers") { activity.findViewById<SeekBar>(R.id.blur).let { visible(activity, R.id.numbers) } }
         val numbers = text(activity, R.id.numbers)
-        for (part in listOf("preprocessing", "inference", "postprocessing", "drawing", "p90", "frames/s", "dropped", "CPU, 2 threads", "temperature")) {
+        for (part in listOf("preprocessing", "inference", "postprocessing", "drawing", "p90", "frames/s", "dropped", "CPU, threads: 2", "temperature")) {
             assertTrue("$part in $numbers", part in numbers)
         }
     }
@@ -282,7 +294,7 @@ class AppTest {
         RuntimeEnvironment.setFontScale(2f)
         val activity = launch()
         choosePhoto(activity)
-        idle()
+        wait("the photo") { near(0xFFE8D8C8.toInt(), colour(activity, left = false)) }
         for (view in all(activity.findViewById(R.id.root)).filterIsInstance<TextView>().filter { it.isShown && it.text.isNotEmpty() }) {
             assertTrue("'${view.text}' is cut", view.layout.height <= view.height - view.compoundPaddingTop - view.compoundPaddingBottom)
             for (line in 0 until view.lineCount) assertEquals("'${view.text}' is cut", 0, view.layout.getEllipsisCount(line))
@@ -304,18 +316,32 @@ class AppTest {
         val activity = Robolectric.buildActivity(BenchmarkActivity::class.java).also { controllers += it }.setup().get()
         click(activity, R.id.run)
         wait("the end") { activity.findViewById<View>(R.id.share).isEnabled }
-        assertTrue(text(activity, R.id.results), "portrait.tflite, CPU, 1 threads: median" in text(activity, R.id.results))
+        assertTrue(text(activity, R.id.results), "portrait.tflite, CPU, threads: 1: median" in text(activity, R.id.results))
         click(activity, R.id.share)
         val json = JSONObject(File(context.cacheDir, "shared/benchmark.json").readText())
-        assertEquals("portrait.tflite", json.getJSONArray("runs").getJSONObject(0).getString("model"))
+        val runs = json.getJSONArray("runs")
+        assertTrue((0 until runs.length()).any { runs.getJSONObject(it).getString("model") == "portrait.tflite" })
         screenshot(activity, "benchmark")
     }
 
+    /** With a model of the assets and what it really gave, where there is one. */
     @Test
     fun screenshots() {
+        val name = Golden.models().firstOrNull() ?: return
+        model("portrait", File("app/src/main/assets/models/$name.json").readText())
+        openModel = { _, _, _, _ -> RecordedSegmenter(name) }
         val activity = launch()
-        choosePhoto(activity)
-        wait("the photo") { near(0xFFE8D8C8.toInt(), colour(activity, left = false)) }
+        val photo = Golden.pixels("models/$name/photo")
+        val size = Golden.size("models/$name/photo")
+        choosePhoto(activity, size.width, size.height) { x, y -> photo[y * size.width + x] }
+        pickModel(activity, R.id.model, "portrait")
+        wait("the picture") { colour(activity, left = true) != colour(activity, left = false) }
         screenshot(activity, "main")
+        click(activity, R.id.effect)
+        pickFrom(0)
+        click(activity, R.id.expert)
+        pickFrom(0)
+        wait("the numbers") { visible(activity, R.id.numbers) }
+        screenshot(activity, "engineer")
     }
 }

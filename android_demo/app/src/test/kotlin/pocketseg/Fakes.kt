@@ -109,7 +109,7 @@ class FakeScreen : Screen {
     }
 }
 
-fun waitUntil(what: String, seconds: Int = 20, condition: () -> Boolean) {
+fun waitUntil(what: String, seconds: Int = 120, condition: () -> Boolean) {
     val end = System.nanoTime() + seconds * 1_000_000_000L
     while (!condition()) {
         check(System.nanoTime() < end) { "waited $seconds s: $what" }

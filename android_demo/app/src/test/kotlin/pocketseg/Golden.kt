@@ -3,6 +3,11 @@ package pocketseg
 import org.json.JSONObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
+import pocketseg.model.Delegate
+import pocketseg.model.Device
+import pocketseg.model.ModelSpec
+import pocketseg.model.Segmenter
+import pocketseg.pixels.Dtype
 import pocketseg.pixels.Size
 import java.io.File
 import java.nio.ByteBuffer
@@ -25,6 +30,11 @@ object Golden {
         return FloatArray(buffer.remaining()).also(buffer::get)
     }
 
+    /** The models in the app's assets when the vectors were written. */
+    fun models(): List<String> = index.keys().asSequence().filter { it.startsWith("models/") }.map { it.split("/")[1] }.toSortedSet().toList()
+
+    fun spec(model: String) = ModelSpec.parse(File("src/main/assets/models/$model.json").let { if (it.exists()) it else File("app/$it") }.readText(), "$model.json")
+
     /** RGB bytes as opaque packed pixels. */
     fun pixels(name: String): IntArray {
         val rgb = bytes(name)
@@ -45,4 +55,24 @@ fun assertPixels(message: String, expected: IntArray, actual: IntArray, limit: I
         assertEquals("$message: opaque", 255, actual[i] ushr 24)
     }
     return sum / (3.0 * expected.size)
+}
+
+/** A model that knows one input, and what the interpreter gave for it in Python. */
+class RecordedSegmenter(name: String) : Segmenter {
+    override val spec = Golden.spec(name)
+    override val device = Device(Delegate.CPU, 2)
+    private val input = Golden.bytes("models/$name/input")
+    private val output = Golden.bytes("models/$name/output")
+    var difference = 0
+        private set
+
+    override fun run(input: ByteBuffer, output: ByteBuffer) {
+        if (spec.input.dtype != Dtype.FLOAT32) {
+            difference = this.input.indices.maxOf { abs((this.input[it].toInt() and 255) - (input.get(it).toInt() and 255)) }
+        }
+        output.clear()
+        output.put(this.output)
+    }
+
+    override fun close() = Unit
 }

@@ -28,6 +28,7 @@ class CameraSource(private val context: Context, private val front: Boolean, pri
     private var device: CameraDevice? = null
     private var reader: ImageReader? = null
     private var layout: YuvLayout? = null
+    private var opening = false
     @Volatile private var stopped = false
 
     override fun start(frames: Latest, failed: (String) -> Unit) {
@@ -37,13 +38,18 @@ class CameraSource(private val context: Context, private val front: Boolean, pri
             try {
                 open(frames, failed)
             } catch (error: CameraAccessException) {
-                failed("The camera cannot be used now: ${error.message}")
+                refused(failed, "The camera cannot be used now: ${error.message}")
             } catch (error: SecurityException) {
-                failed("The camera was not allowed: ${error.message}")
+                refused(failed, "The camera was not allowed: ${error.message}")
             } catch (error: IllegalArgumentException) {
-                failed("The camera gives no usable picture: ${error.message}")
+                refused(failed, "The camera gives no usable picture: ${error.message}")
             }
         }
+    }
+
+    private fun refused(failed: (String) -> Unit, message: String) {
+        opening = false
+        failed(message)
     }
 
     @SuppressLint("MissingPermission") // the activity asks before it makes a source; a refusal arrives as SecurityException
@@ -71,13 +77,15 @@ class CameraSource(private val context: Context, private val front: Boolean, pri
             image.close()
             if (!stopped) frames.publish()
         }, handler)
+        opening = true
         manager.openCamera(id, Opened(reader, failed), handler)
     }
 
     private inner class Opened(private val reader: ImageReader, private val failed: (String) -> Unit) : CameraDevice.StateCallback() {
         override fun onOpened(camera: CameraDevice) {
             device = camera
-            if (stopped) return camera.close()
+            opening = false
+            if (stopped) return finish()
             val request = camera.createCaptureRequest(CameraDevice.TEMPLATE_PREVIEW)
             request.addTarget(reader.surface)
             val running = object : CameraCaptureSession.StateCallback() {
@@ -96,25 +104,28 @@ class CameraSource(private val context: Context, private val front: Boolean, pri
             camera.createCaptureSession(listOf(reader.surface), running, handler)
         }
 
-        override fun onDisconnected(camera: CameraDevice) {
-            camera.close()
-            if (!stopped) failed("Another app took the camera. Come back to this one to take it again.")
-        }
+        override fun onDisconnected(camera: CameraDevice) =
+            lost(camera, "Another app took the camera. Come back to this one to take it again.")
 
-        override fun onError(camera: CameraDevice, error: Int) {
+        override fun onError(camera: CameraDevice, error: Int) = lost(camera, "The camera failed (error $error).")
+
+        private fun lost(camera: CameraDevice, message: String) {
+            opening = false
             camera.close()
-            if (!stopped) failed("The camera failed (error $error).")
+            if (stopped) finish() else failed(message)
         }
     }
 
     override fun stop() {
         stopped = true
-        handler.post {
-            device?.close()
-            reader?.close()
-            thread.quitSafely()
-        }
-        thread.join(2000)
+        handler.post { if (!opening) finish() } // else when the system has answered, or the camera would stay open
+        thread.join(1000)
+    }
+
+    private fun finish() {
+        device?.close()
+        reader?.close()
+        thread.quitSafely()
     }
 
     private companion object {

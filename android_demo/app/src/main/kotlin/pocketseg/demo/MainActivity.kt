@@ -92,6 +92,9 @@ class MainActivity : Activity(), Screen {
     private fun update(change: UiState.() -> UiState) {
         val before = state
         state = before.change()
+        if (state.message == before.message && (state.look != before.look || state.source != before.source)) {
+            state = state.copy(message = null) // it was about what is no more
+        }
         if (state.look != before.look) engine?.show(state.look)
         if (state.chosen != before.chosen || state.delegate != before.delegate || state.threads != before.threads) openModels()
         if (state.source != before.source || (state.cameraAllowed && !before.cameraAllowed)) openSource()

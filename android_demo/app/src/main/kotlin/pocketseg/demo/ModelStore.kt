@@ -8,7 +8,9 @@ import pocketseg.model.ModelSpec
 import java.io.File
 import java.io.IOException
 import java.nio.ByteBuffer
+import java.nio.ByteOrder
 import java.security.MessageDigest
+import java.util.Locale
 
 /** A pair of `.tflite` and `.json`, or why it is none: [problem]. */
 class ModelFile(val name: String, val spec: ModelSpec?, val problem: String?, val bytes: () -> ByteArray)
@@ -39,7 +41,7 @@ class ModelStore(private val context: Context) {
 
     private fun problem(name: String, spec: ModelSpec, bytes: ByteArray): String? {
         if (String(bytes, 4, minOf(4, maxOf(0, bytes.size - 4)), Charsets.ISO_8859_1) != "TFL3") return "$name.tflite is no TensorFlow Lite file."
-        val hash = MessageDigest.getInstance("SHA-256").digest(bytes).joinToString("") { "%02x".format(it) }
+        val hash = MessageDigest.getInstance("SHA-256").digest(bytes).joinToString("") { "%02x".format(Locale.ROOT, it) }
         if (spec.sha256 != null && spec.sha256 != hash) return "$name.json was written for another $name.tflite."
         return null
     }
@@ -71,8 +73,12 @@ class ModelStore(private val context: Context) {
     }
 }
 
-/** The file in the direct memory that the interpreter wants. */
+/** The file in the direct memory that the interpreter wants. Throws [ModelError] when it is gone. */
 fun ModelFile.buffer(): ByteBuffer {
-    val bytes = bytes()
-    return ByteBuffer.allocateDirect(bytes.size).order(java.nio.ByteOrder.nativeOrder()).put(bytes).apply { rewind() }
+    val bytes = try {
+        bytes()
+    } catch (error: IOException) {
+        throw ModelError("$name cannot be read: ${error.message}")
+    }
+    return ByteBuffer.allocateDirect(bytes.size).order(ByteOrder.nativeOrder()).put(bytes).apply { rewind() }
 }

@@ -79,6 +79,6 @@ fun UiState.numbersText(): String = buildString {
     val report = report ?: return ""
     for ((stage, p50, p90) in report.stages) append("%-14s %6.1f ms  p90 %6.1f\n".format(stage.name.lowercase(), p50, p90))
     append("%.1f frames/s, %d dropped of %d\n".format(report.framesPerSecond, report.dropped, report.dropped + report.frames))
-    for ((delegate, threads, coverage) in devices) append("$delegate, $threads threads, ${coverage ?: "coverage not reported"}\n")
+    for ((delegate, threads, coverage) in devices) append("$delegate, threads: $threads, ${coverage ?: "coverage not reported"}\n")
     append("temperature ${thermal ?: "not reported before Android 10"}")
 }
