@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_models import data
 from keras_models.command import UserError
 from keras_models.data import drawings
 from tests import small
@@ -28,7 +29,7 @@ def place(tmp_path_factory):
     small.extremec3().save(place / "net.keras")
     for folder in ("images", "masks"):
         (place / "photos" / folder).mkdir(parents=True)
-    for i in range(60):
+    for i in range(70):
         image, labels = drawings.draw(i)
         cv2.imwrite(str(place / "photos" / "images" / f"{i}.png"), cv2.resize(image, (80, 100))[..., ::-1])
         cv2.imwrite(str(place / "photos" / "masks" / f"{i}.png"), cv2.resize(labels * 255, (80, 100)))
@@ -78,7 +79,7 @@ def test_the_float_types_agree_with_the_network(place, expected, mode):
 @pytest.mark.parametrize("io", ["int8", "float32"])
 def test_the_type_of_input_and_output_can_be_chosen(place, expected, io):
     out = place / f"io-{io}.tflite"
-    photos = ["--calibration", str(place / "photos"), "--calibration-count", "2"]
+    photos = ["--calibration", str(place / "photos"), "--calibration-count", "30"]
     assert convert.main([*net(place), *photos, "--io", io, "-o", str(out)]) == 0
     segmenter = runtime.Segmenter(out)
     spec = segmenter.spec
@@ -100,7 +101,8 @@ def test_the_spec_says_what_an_app_needs(place):
     assert spec["labels"] == ["background", "person"]
     assert len(spec["colors"]) == 2
     assert spec["sha256"] == hashlib.sha256((place / "int8.tflite").read_bytes()).hexdigest()
-    assert spec["calibration"]["count"] == 60
+    assert spec["calibration"]["count"] == 56  # the training split: four of every five of 70
+    assert not set(data.load("folder", place / "photos", "test").names) & set(spec["calibration"]["names"])
     assert str(place) not in json.dumps(spec)
 
 

@@ -39,7 +39,7 @@ class ConvertOptions:
     model: str = option(positional=True, metavar="MODEL", help="run folder, preset or .keras")
     quantize: str = option("int8", choices=MODES, help="type of the weights and of the arithmetic")
     calibration: str | None = option(
-        None, metavar="DIR", help="folder of photos, or with images/ (default: the run's training photos)"
+        None, metavar="DIR", help="folder of photos, or a dataset's (default: the run's training photos)"
     )
     calibration_count: int = option(200, metavar="N", help="how many of the photos to use")
     io: str | None = option(None, choices=IO, help="type of input and output of an int8 model (default: uint8)")
@@ -114,7 +114,10 @@ def _photos(options: ConvertOptions, source: Path) -> tuple:
     if options.calibration is not None:
         if not Path(options.calibration).is_dir():
             raise UserError(f"There is no folder {options.calibration}. --calibration must name a folder of photos.")
-        return options.calibration, Path(options.calibration).resolve().name
+        folder = Path(options.calibration).resolve()
+        if (folder / "masks").is_dir():  # a whole dataset: what it tests on must not calibrate
+            return data.load("folder", folder, "train"), f"{folder.name}, its training split"
+        return folder, folder.name
     run = source.parent / "run.json"
     trained_on = json.loads(run.read_text(encoding="utf-8"))["options"] if run.is_file() else {}
     if trained_on.get("dataset", "drawings") != "drawings" and Path(trained_on["data_dir"]).is_dir():
