@@ -21,7 +21,7 @@ ASSETS = HERE / "app" / "src" / "main" / "assets"
 PRESETS = HERE.parent / "keras_models" / "presets"
 ABIS = ("arm64-v8a", "x86_64")
 MAX_MIB = 32
-GUARDED = ("MainActivity.thermalStatus", "ScreensKt.padForSystemBars")  # they ask Build.VERSION.SDK_INT first
+GUARDED = ("ScreensKt.thermalStatus", "ScreensKt.padForSystemBars")  # they ask Build.VERSION.SDK_INT first
 
 
 def run(*command: str | Path) -> str:

@@ -5,18 +5,13 @@ import android.app.Activity
 import android.content.ActivityNotFoundException
 import android.content.Intent
 import android.content.pm.PackageManager
-import android.graphics.drawable.GradientDrawable
 import android.net.Uri
 import android.os.Build
 import android.os.Bundle
-import android.os.PowerManager
 import android.provider.Settings
-import android.view.Surface
 import android.view.View
 import android.widget.CheckBox
-import android.widget.LinearLayout
 import android.widget.SeekBar
-import android.widget.TextView
 import pocketseg.live.Background
 import pocketseg.live.Choice
 import pocketseg.live.Effect
@@ -28,7 +23,6 @@ import pocketseg.live.Screen
 import pocketseg.live.delegateChoices
 import pocketseg.live.modelChoices
 import pocketseg.live.threadChoices
-import pocketseg.model.ModelSpec
 import pocketseg.model.openTrusted
 import pocketseg.pixels.Size
 import java.io.IOException
@@ -44,6 +38,7 @@ class MainActivity : Activity(), Screen {
     private var aspect = 1.0
 
     private val picture by lazy { findViewById<PictureView>(R.id.picture) }
+    private val screen by lazy { MainScreen(this) }
 
     override fun onCreate(saved: Bundle?) {
         super.onCreate(saved)
@@ -98,7 +93,7 @@ class MainActivity : Activity(), Screen {
         if (state.look != before.look) engine?.show(state.look)
         if (state.chosen != before.chosen || state.delegate != before.delegate || state.threads != before.threads) openModels()
         if (state.source != before.source || (state.cameraAllowed && !before.cameraAllowed)) openSource()
-        render()
+        screen.render(state)
     }
 
     private fun openModels() {
@@ -120,12 +115,12 @@ class MainActivity : Activity(), Screen {
         source = null
         state = state.copy(cameraAllowed = cameraAllowed())
         source = when (val wanted = state.source) {
-            is Source.Camera -> if (state.cameraAllowed) CameraSource(applicationContext, wanted.front, ::displayDegrees) else null
+            is Source.Camera -> if (state.cameraAllowed) CameraSource(applicationContext, wanted.front) { displayDegrees(this) } else null
             is Source.Photo -> PhotoSource(applicationContext, wanted.uri)
             is Source.Video -> VideoSource(applicationContext, wanted.uri)
         }
         source?.start(engine.frames, ::failed)
-        render()
+        screen.render(state)
     }
 
     private fun UiState.withModels(models: List<ModelFile>): UiState {
@@ -137,7 +132,7 @@ class MainActivity : Activity(), Screen {
 
     override fun show(pixels: IntArray, size: Size) = picture.show(pixels, size)
 
-    override fun report(report: Report) = runOnUiThread { update { copy(report = report, thermal = thermalStatus()) } }
+    override fun report(report: Report) = runOnUiThread { update { copy(report = report, thermal = thermalStatus(this@MainActivity)) } }
 
     override fun failed(message: String) = runOnUiThread { update { copy(message = message) } }
 
@@ -334,84 +329,6 @@ class MainActivity : Activity(), Screen {
 
     override fun onRequestPermissionsResult(code: Int, permissions: Array<String>, results: IntArray) =
         update { copy(cameraAllowed = cameraAllowed(), message = null) }
-
-    // What is seen.
-
-    private fun render() {
-        val effect = resources.getStringArray(R.array.effects)[state.look.effect.ordinal]
-        val camera = state.source as? Source.Camera
-        text(R.id.effect, getString(R.string.effect, effect))
-        text(R.id.model, getString(R.string.model, state.chosen.firstOrNull() ?: getString(R.string.no_model)))
-        text(R.id.compare, getString(R.string.compare, state.chosen.getOrNull(1) ?: getString(R.string.no_model)))
-        text(R.id.camera, getString(if (camera != null) R.string.flip else R.string.camera))
-        visible(R.id.blur, state.look.effect == Effect.BLUR)
-        visible(R.id.blur_label, state.look.effect == Effect.BLUR)
-        val denied = camera != null && !state.cameraAllowed
-        val message = state.message ?: if (denied) getString(R.string.camera_denied) else null
-        text(R.id.message, message.orEmpty())
-        visible(R.id.message, message != null)
-        visible(R.id.allow, denied)
-        text(R.id.numbers, state.numbersText())
-        visible(R.id.numbers, state.numbers && state.report != null)
-        val what = when (state.source) {
-            is Source.Camera -> R.string.camera_picture
-            is Source.Photo -> R.string.photo_picture
-            is Source.Video -> R.string.video_picture
-        }
-        picture.contentDescription = getString(R.string.picture_described, getString(what), effect)
-        renderLegend()
-    }
-
-    private fun renderLegend() {
-        val shown = state.chosen.mapNotNull { name -> state.models.find { it.name == name }?.spec }.filter { it.parts }
-        visible(R.id.legend_scroll, state.look.effect == Effect.MASK && shown.isNotEmpty())
-        val legend = findViewById<LinearLayout>(R.id.legend)
-        if (legend.tag == shown) return
-        legend.tag = shown
-        legend.removeAllViews()
-        for (spec in shown) for (label in 1 until spec.output.channels) legend.addView(legendEntry(spec, label))
-    }
-
-    private fun legendEntry(spec: ModelSpec, label: Int) = TextView(this).apply {
-        text = spec.labels.getOrElse(label) { "$label" }
-        val side = textSize.toInt()
-        val square = GradientDrawable().apply { setColor(spec.colours[label]) }
-        square.setBounds(0, 0, side, side)
-        setCompoundDrawablesRelative(square, null, null, null)
-        compoundDrawablePadding = side / 3
-        setPaddingRelative(0, 0, side, 0)
-    }
-
-    /** Only when it changed, so that TalkBack does not read an unchanged message again. */
-    private fun text(id: Int, text: String) {
-        val view = findViewById<TextView>(id)
-        if (view.text.toString() != text) view.text = text
-    }
-
-    private fun visible(id: Int, visible: Boolean) {
-        findViewById<View>(id).visibility = if (visible) View.VISIBLE else View.GONE
-    }
-
-    private fun displayDegrees(): Int {
-        @Suppress("DEPRECATION") // its successor needs API 30
-        return when (windowManager.defaultDisplay.rotation) {
-            Surface.ROTATION_90 -> 90
-            Surface.ROTATION_180 -> 180
-            Surface.ROTATION_270 -> 270
-            else -> 0
-        }
-    }
-
-    private fun thermalStatus(): String? {
-        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.Q) return null
-        return when (getSystemService(PowerManager::class.java).currentThermalStatus) {
-            PowerManager.THERMAL_STATUS_NONE -> "normal"
-            PowerManager.THERMAL_STATUS_LIGHT -> "warm"
-            PowerManager.THERMAL_STATUS_MODERATE -> "hot, throttled a little"
-            PowerManager.THERMAL_STATUS_SEVERE -> "hot, throttled"
-            else -> "critical"
-        }
-    }
 
     private companion object {
         const val STATE = "state"

@@ -8,7 +8,9 @@ import android.graphics.Bitmap
 import android.net.Uri
 import android.os.Build
 import android.os.Environment
+import android.os.PowerManager
 import android.provider.MediaStore
+import android.view.Surface
 import android.view.View
 import android.view.ViewGroup
 import android.view.WindowInsets
@@ -84,5 +86,28 @@ fun addToGallery(context: Context, pixels: IntArray, size: Size) {
     } catch (error: IOException) {
         context.contentResolver.delete(uri, null, null)
         throw error
+    }
+}
+
+/** How far the display is turned from how the phone is held by nature. */
+fun displayDegrees(activity: Activity): Int {
+    @Suppress("DEPRECATION") // its successor needs API 30
+    return when (activity.windowManager.defaultDisplay.rotation) {
+        Surface.ROTATION_90 -> 90
+        Surface.ROTATION_180 -> 180
+        Surface.ROTATION_270 -> 270
+        else -> 0
+    }
+}
+
+/** Null where Android does not tell. */
+fun thermalStatus(context: Context): String? {
+    if (Build.VERSION.SDK_INT < Build.VERSION_CODES.Q) return null
+    return when (context.getSystemService(PowerManager::class.java).currentThermalStatus) {
+        PowerManager.THERMAL_STATUS_NONE -> "normal"
+        PowerManager.THERMAL_STATUS_LIGHT -> "warm"
+        PowerManager.THERMAL_STATUS_MODERATE -> "hot, throttled a little"
+        PowerManager.THERMAL_STATUS_SEVERE -> "hot, throttled"
+        else -> "critical"
     }
 }
