@@ -16,6 +16,10 @@ Every value is (height, width, channels) of one image, float32. The operations:
     average_pool, max_pool                    attributes size, strides, padding (padding is never counted in the mean)
     mean                                      over height and width, which stay as 1x1
     resize                                    attributes method ("bilinear" or "nearest"), corners (aligned or not)
+    crop                                      attributes amount, as padding
+    pad_channels                              zeros after the channels, up to the node's shape
+    max_unpool                                a tensor, and the one whose 2x2 maxima say where its values go
+    doubt                                     1 - the greatest of the softmax's channels (one channel: of two sigmoids)
     reshape, transpose                        to the node's shape; attributes permutation, counted from 1 as in Keras
 
 `padding` is ((top, bottom), (left, right)) in pixels, always explicit.
@@ -23,6 +27,7 @@ Every value is (height, width, channels) of one image, float32. The operations:
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -139,41 +144,40 @@ def read(model) -> Graph:
     scale = np.full(3, 255.0)
     nodes = [Node("image", "input", (), shape), Node("bytes", "affine", ("image",), shape, {}, _affine(scale))]
     made_by = {}  # id of a Keras tensor -> name of the node that makes it
-    for operation in model.operations:
+    # Calls in the order in which they run; a layer that is called again makes a node of its own.
+    calls = [call for depth in sorted(model._nodes_by_depth, reverse=True) for call in model._nodes_by_depth[depth]]
+    times = collections.Counter()
+    for call in calls:
+        operation, output = call.operation, call.outputs[0]
         kind = type(operation).__name__
         if kind == "InputLayer":
-            made_by[id(operation.output)] = "bytes"
+            made_by[id(output)] = "bytes"
             continue
         if kind not in _READERS:
             raise ValueError(
                 f"The conversion does not know the layer {operation.name!r} ({kind}). It knows: "
                 f"{', '.join(sorted(_READERS))}. Build that part from these, or add it to tflite/graph.py"
             )
-        tensors, output = operation.input, operation.output
-        tensors = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+        tensors = call.input_tensors
         read_node = _READERS[kind](operation, tensors[0].shape[1:])
-        if any(id(tensor) not in made_by for tensor in tensors) or id(output) in made_by:
-            raise _used_twice(operation)
         inputs = tuple(made_by[id(tensor)] for tensor in tensors)
         if read_node is None:  # nothing to do at inference
             made_by[id(output)] = inputs[0]
             continue
         op, attributes, weights = read_node
         weights = {k: np.asarray(v, "float64") for k, v in weights.items() if v is not None}
-        name, shape = operation.name, tuple(output.shape[1:])
+        times[operation.name] += 1
+        name = operation.name if times[operation.name] == 1 else f"{operation.name}_call{times[operation.name]}"
+        shape = tuple(output.shape[1:])
         nodes.append(Node(name, op, inputs, shape, attributes, weights))
         function = getattr(getattr(operation, "activation", None), "__name__", "linear")
         if op != "activation" and function != "linear":
             nodes.append(Node(f"{name}_{function}", "activation", (name,), shape, {"function": function}))
             name = nodes[-1].name
         made_by[id(output)] = name
-    if id(model.outputs[0]) not in made_by:
-        raise _used_twice(model.operations[-1])
-    return Graph(model.name, nodes, made_by[id(model.outputs[0])])
-
-
-def _used_twice(operation) -> ValueError:
-    return ValueError(f"Layer {operation.name!r} is used more than once; give each use a layer of its own")
+    graph = Graph(model.name, nodes, made_by[id(model.outputs[0])])
+    graph.prune()  # of auxiliary outputs
+    return graph
 
 
 def _affine(scale, offset=0.0):
@@ -216,6 +220,19 @@ def _read_conv(layer, shape):
     channels = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
     bias = layer.bias if layer.use_bias else np.zeros(channels)
     return "depthwise" if depthwise else "conv", attributes, {"kernel": kernel, "bias": bias}
+
+
+def _read_grouped_pointwise(layer, shape):
+    kernel = np.asarray(layer.dense_kernel(), "float64")
+    bias = layer.dense_bias() if layer.use_bias else np.zeros(layer.filters)
+    attributes = {"strides": (1, 1), "padding": NO_PADDING, "dilation": (1, 1), "activation": None, "groups": 1}
+    return "conv", attributes, {"kernel": kernel, "bias": bias}
+
+
+def _read_strided_dilated(layer, shape):
+    op, attributes, weights = _read_conv(layer, shape)
+    kernel = np.asarray(layer.dense_kernel(), "float64")
+    return op, attributes | _window(layer, shape, kernel.shape[:2]), weights | {"kernel": kernel}
 
 
 def _read_transposed(layer, shape):
@@ -266,6 +283,8 @@ _READERS: dict[str, Callable] = {
     "Conv2D": _read_conv,
     "DepthwiseConv2D": _read_conv,
     "RowDepthwiseConv2D": _read_conv,
+    "GroupedPointwise": _read_grouped_pointwise,
+    "StridedDilatedDepthwiseConv2D": _read_strided_dilated,
     "Conv2DTranspose": _read_transposed,
     "Dense": lambda x, _: ("dense", {}, {"kernel": x.kernel, "bias": x.bias if x.use_bias else np.zeros(x.units)}),
     "BatchNormalization": _read_batch_norm,
@@ -285,6 +304,10 @@ _READERS: dict[str, Callable] = {
     "Activation": lambda x, _: ("activation", {"function": x.activation.__name__}, {}),
     "Softmax": lambda x, _: ("activation", {"function": "softmax"}, {}),
     "Concatenate": lambda x, shape: ("concat", {"axis": x.axis % (len(shape) + 1) - 1}, {}),
+    "Cropping2D": lambda x, _: ("crop", {"amount": tuple(map(tuple, x.cropping))}, {}),
+    "ChannelPadding": lambda x, _: ("pad_channels", {}, {}),
+    "MaxUnpooling": lambda x, _: ("max_unpool", {}, {}),
+    "Doubt": lambda x, _: ("doubt", {}, {}),
     "ZeroPadding2D": lambda x, _: ("pad", {"padding": tuple(map(tuple, x.padding))}, {}),
     "AveragePooling2D": lambda x, shape: (
         ("average_pool", {"size": _pair(x.pool_size), **_window(x, shape, x.pool_size)}, {})
@@ -292,10 +315,13 @@ _READERS: dict[str, Callable] = {
     "MaxPooling2D": lambda x, shape: (("max_pool", {"size": _pair(x.pool_size), **_window(x, shape, x.pool_size)}, {})),
     "GlobalAveragePooling2D": lambda x, shape: ("mean", {}, {}) if x.keepdims else ("mean", {"flat": True}, {}),
     "BilinearUpsampling": lambda x, _: ("resize", {"method": "bilinear", "corners": True}, {}),
+    "BilinearDeconvolution": _read_resize,
     "UpSampling2D": _read_resize,
     "Resizing": _read_resize,
     "Reshape": lambda x, shape: ("reshape", {}, {}),
     "Permute": lambda x, _: ("transpose", {"permutation": tuple(x.dims)}, {}),
+    "Auxiliary": lambda x, _: None,
+    "Idle": lambda x, _: None,
     "Dropout": lambda x, _: None,
     "SpatialDropout2D": lambda x, _: None,
     **{keras_name: (lambda x, _, op=op: (op, {}, {})) for keras_name, op in _JOINS.items()},
@@ -412,11 +438,35 @@ def _emit(tf, node: Node, inputs: list):
             resize = tf.raw_ops.ResizeBilinear if node["method"] == "bilinear" else tf.raw_ops.ResizeNearestNeighbor
             centers = not node["corners"]
             return resize(images=x, size=node.shape[:2], align_corners=node["corners"], half_pixel_centers=centers)
+        case "crop":
+            (top, bottom), (left, right) = node["amount"]
+            return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+        case "pad_channels":
+            return tf.pad(x, ((0, 0), (0, 0), (0, 0), (0, node.shape[-1] - x.shape[-1])))
+        case "max_unpool":
+            return _max_unpool(tf, x, inputs[1])
+        case "doubt":
+            if x.shape[-1] == 1:
+                return 1 - tf.sigmoid(tf.abs(x))
+            return 1 - tf.reduce_max(tf.nn.softmax(x), axis=-1, keepdims=True)
         case "reshape":
             return tf.reshape(x, (1, *node.shape))
         case "transpose":
             return tf.transpose(x, (0, *node["permutation"]))
     raise ValueError(f"Unknown operation {node.op!r} in {node.name!r}")
+
+
+def _max_unpool(tf, x, source):
+    """The values of `x` where the 2x2 windows of `source` have their first maxima, zeros elsewhere."""
+    corners = [source[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    greatest = tf.maximum(tf.maximum(corners[0], corners[1]), tf.maximum(corners[2], corners[3]))
+    placed, free = [], None
+    for corner in corners:
+        here = tf.greater_equal(corner, greatest)
+        first = here if free is None else tf.logical_and(here, free)
+        free = tf.logical_not(here) if free is None else tf.logical_and(free, tf.logical_not(here))
+        placed.append(tf.where(first, x, tf.zeros_like(x)))
+    return tf.nn.depth_to_space(tf.concat(placed, axis=-1), 2)
 
 
 def _padded(tf, x, node: Node, kernel):
