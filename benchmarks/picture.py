@@ -1,6 +1,6 @@
 """The README's picture: one photo and what each effect makes of it.
 
-`python -m benchmarks.picture MODEL PHOTO -o docs/effects.jpg`
+`python -m benchmarks.picture MODEL PHOTO -o benchmarks/results/effects.jpg`
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class PictureOptions:
 
     model: str = option(positional=True, metavar="MODEL", help="run folder, preset, .keras or .tflite")
     photo: str = option(positional=True, metavar="PHOTO", help="the photo")
-    output: str = option("docs/effects.jpg", metavar="FILE", help="the picture")
+    output: str = option("benchmarks/results/effects.jpg", metavar="FILE", help="the picture")
 
 
 def main(argv: list[str] | None = None) -> None:
