@@ -55,7 +55,7 @@ def convert(function, int8: bool) -> bytes:
         samples = generator.normal(size=(4, 1, 1, SIDE, SIDE, CHANNELS)).astype(np.float32)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: iter(samples)
+        converter.representative_dataset = lambda: ([sample] for sample in samples)
         converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()
 
