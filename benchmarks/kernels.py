@@ -52,7 +52,7 @@ def convert(function, int8: bool) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     if int8:
         generator = np.random.default_rng(1)
-        samples = generator.normal(size=(4, 1, 1, SIDE, SIDE, CHANNELS)).astype(np.float32)
+        samples = generator.normal(size=(4, 1, SIDE, SIDE, CHANNELS)).astype(np.float32)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([sample] for sample in samples)
