@@ -346,7 +346,7 @@ def to_tensorflow(graph: Graph, every: bool = False):
         for node in graph:
             with tf.name_scope(node.name):
                 inputs = [image] if node.op == "input" else [values[name] for name in node.inputs]
-                values[node.name] = _emit(tf, node, inputs)
+                values[node.name] = emit(node, inputs, _constants(node))
         return values if every else {"logits": tf.identity(values[graph.output], name="logits")}
 
     return network
@@ -381,17 +381,26 @@ _ACTIVATIONS = {
 }
 
 
-def _emit(tf, node: Node, inputs: list):
-    x = inputs[0] if inputs else None
+def _constants(node: Node) -> dict:
+    """The weights as float32 tensors."""
+    import tensorflow as tf
+
     # Weight decay leaves dead channels at 1e-38; an int8 scale of such a number would be no normal float.
-    weights = {k: tf.constant(np.where(np.abs(v) < 1e-20, 0, v).astype("float32")) for k, v in node.weights.items()}
+    return {k: tf.constant(np.where(np.abs(v) < 1e-20, 0, v).astype("float32")) for k, v in node.weights.items()}
+
+
+def emit(node: Node, inputs: list, weights: dict):
+    """The operation of `node` on tensors (batch, ...), with `weights` in the place of the node's own."""
+    import tensorflow as tf
+
+    x = inputs[0] if inputs else None
     match node.op:
         case "input":
             return x
         case "constant":
             return weights["value"][None]
         case "conv" | "depthwise":
-            x, padding = _padded(tf, x, node, node.weights["kernel"].shape[:2])
+            x, padding = _padded(tf, x, node, weights["kernel"].shape[:2])
             if node.op == "depthwise":
                 strides = (1, *node["strides"], 1)
                 y = tf.nn.depthwise_conv2d(x, weights["kernel"], strides, padding, dilations=node["dilation"])
@@ -401,7 +410,7 @@ def _emit(tf, node: Node, inputs: list):
             return _ACTIVATIONS[node["activation"] or "linear"](tf, y, node)
         case "transposed_conv":
             padding = "SAME" if node["same"] else "VALID"
-            y = tf.nn.conv2d_transpose(x, weights["kernel"], (1, *node.shape), node["strides"], padding)
+            y = tf.nn.conv2d_transpose(x, weights["kernel"], (_batch(x), *node.shape), node["strides"], padding)
             return tf.nn.bias_add(y, weights["bias"])
         case "dense":
             return tf.nn.bias_add(tf.linalg.matmul(x, weights["kernel"]), weights["bias"])
@@ -450,10 +459,17 @@ def _emit(tf, node: Node, inputs: list):
                 return 1 - tf.sigmoid(tf.abs(x))
             return 1 - tf.reduce_max(tf.nn.softmax(x), axis=-1, keepdims=True)
         case "reshape":
-            return tf.reshape(x, (1, *node.shape))
+            return tf.reshape(x, (_batch(x), *node.shape))
         case "transpose":
             return tf.transpose(x, (0, *node["permutation"]))
     raise ValueError(f"Unknown operation {node.op!r} in {node.name!r}")
+
+
+def _batch(x):
+    """How many images `x` holds: a number where it is known, as the converter wants it."""
+    import tensorflow as tf
+
+    return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 
 
 def _max_unpool(tf, x, source):

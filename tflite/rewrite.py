@@ -366,7 +366,8 @@ PASSES = (
     fold_normalisation,
     lone_affine_to_depthwise,
 )
-INT8_PASSES = (flip_steep_prelu, prelu_to_relu, *layout.PASSES)
+PRELU_PASSES = (flip_steep_prelu, prelu_to_relu)
+INT8_PASSES = (*PRELU_PASSES, *layout.PASSES)
 
 
 def rewrite(graph: Graph, images: np.ndarray | None = None) -> Graph:
@@ -374,12 +375,25 @@ def rewrite(graph: Graph, images: np.ndarray | None = None) -> Graph:
 
     A float model keeps PRELU, which is fast there, and the plain layout, which GPUs want.
     """
+    graph = simplify(graph, images)
+    return graph if images is None else lay_out(graph)
+
+
+def simplify(graph: Graph, images: np.ndarray | None = None) -> Graph:
+    """The passes before the layout's: what fine-tuning trains, one weight in one place."""
     for step in PASSES:
         graph = step(graph)
     if images is not None:
         graph = equalise(graph, images)
-        for step in INT8_PASSES:
+        for step in PRELU_PASSES:
             graph = step(graph)
+    return graph
+
+
+def lay_out(graph: Graph) -> Graph:
+    """The passes of `layout`, for int8."""
+    for step in layout.PASSES:
+        graph = step(graph)
     return graph
 
 
