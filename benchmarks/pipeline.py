@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks import machine
 from keras_models import build, data
 from keras_models.data import Augmentation, pipeline
+from keras_models.fitting import compiled
 from keras_models.recipes import RECIPES
-from keras_models.train import compile_model
 
 BATCH, FEED_BATCHES, TRAIN_STEPS = 30, 20, 8
 
@@ -32,7 +32,7 @@ def main() -> None:
     feed = BATCH * FEED_BATCHES / (time.perf_counter() - started)
     del batches
 
-    compile_model(model, stage, steps=100)
+    compiled(model, stage, steps=100)
     images, labels = np.asarray(images), np.asarray(labels)
     for _ in range(2):
         model.train_on_batch(images, labels)

@@ -20,7 +20,7 @@ from keras_models import command, data, metrics, pictures
 from keras_models.command import UserError, option
 from keras_models.data.datasets import read_all
 from keras_models.data.pipeline import subsample
-from keras_models.presets import find, load_model
+from keras_models.presets import classes_of, find, load_model
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,15 @@ class EvaluateOptions:
 class Predictor:
     """A network behind one call, whatever file it came from.
 
-    `logits` takes RGB uint8 (photos, height, width, 3) at `input_size` and gives float32 (photos, h, w, classes).
+    `logits` takes RGB uint8 (photos, height, width, 3) at `input_size` and gives float32 (photos, h, w, channels).
+    `class_names` and `colors` (RGB) have one entry per class: one more than channels when there is one channel.
     """
 
     name: str
     input_size: tuple[int, int]
     logits: Callable[[np.ndarray], np.ndarray]
+    class_names: tuple[str, ...]
+    colors: list[list[int]]
 
 
 def predictor(source: str | Path) -> Predictor:
@@ -64,18 +67,23 @@ def predictor(source: str | Path) -> Predictor:
             Path(source).stem,
             segmenter.input_size,
             lambda images: np.stack([segmenter.logits(image) for image in images]),
+            *segmenter.classes,
         )
     model = load_model(source)
     return Predictor(
         model.name,
         model.input_shape[1:3],
         lambda images: keras.ops.convert_to_numpy(model.predict_on_batch(np.asarray(images))),
+        *classes_of(source, model.output_shape[-1]),
     )
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured: figures as fractions of 1, and per photo its name, foreground IoU and predicted labels."""
+    """What was measured: figures as fractions of 1, and per photo its name, IoU, true and predicted labels.
+
+    `image_iou` is the foreground's IoU, or the mean over the classes of the photo when there are more than two.
+    """
 
     figures: dict
     names: tuple[str, ...]
@@ -87,7 +95,17 @@ class Result:
 def evaluate(
     network: Predictor, dataset: data.Dataset, progress: Callable | None = None, batch_size: int = 16
 ) -> Result:
-    """Run `network` over `dataset` and measure. UserError names every photo that cannot be read."""
+    """Run `network` over `dataset` and measure. UserError names every photo that cannot be read.
+
+    On data of background and foreground, every class of the network but the first is foreground. On data of more
+    classes the network must have the same ones.
+    """
+    classes = len(dataset.class_names)
+    if classes > 2 and len(network.class_names) != classes:
+        raise UserError(
+            f"{network.name} has {len(network.class_names)} classes ({_listed(network.class_names)}), "
+            f"{dataset.title} has {classes} ({_listed(dataset.class_names)}). Train a network on this kind of data."
+        )
     labels, predictions = [], []
     samples = read_all(dataset, lambda i, m: (data.prepare_image(i, network.input_size), m))
     for start in range(0, len(samples), batch_size):
@@ -99,30 +117,42 @@ def evaluate(
         if progress:
             progress(min(start + batch_size, len(samples)), len(samples))
     labels, predictions = np.stack(labels), np.concatenate(predictions)
-    image_iou = np.asarray(metrics.foreground_iou_per_image(labels, predictions))
-    confusion = metrics.confusion_matrix(labels, predictions, len(dataset.class_names))
+    if classes == 2:
+        predictions = np.minimum(predictions, 1)
+    foreground_iou = np.asarray(metrics.foreground_iou_per_image(labels, predictions))
+    confusion = metrics.confusion_matrix(labels, predictions, classes)
+    class_iou = [None if np.isnan(iou) else float(iou) for iou in np.asarray(metrics.class_iou(confusion))]
     figures = {
         "model": network.name,
         "data": dataset.title,
         "images": len(dataset),
         "input_size": list(network.input_size),
-        "foreground_iou": float(image_iou.mean()),
+        "foreground_iou": float(foreground_iou.mean()),
         "mean_iou": float(metrics.mean_iou(confusion)),
+        "pixel_accuracy": float(metrics.pixel_accuracy(confusion)),
         "boundary_iou": float(metrics.boundary_iou(labels, predictions)),
         "boundary_f_score": float(metrics.boundary_f_score(labels, predictions)),
-        "class_iou": dict(zip(dataset.class_names, np.asarray(metrics.class_iou(confusion)).tolist(), strict=True)),
+        "class_iou": dict(zip(dataset.class_names, class_iou, strict=True)),
     }
+    image_iou = foreground_iou
+    if classes > 2:
+        pairs = zip(labels, predictions, strict=True)
+        image_iou = np.array([metrics.mean_iou(metrics.confusion_matrix(t[None], p[None], classes)) for t, p in pairs])
     return Result(figures, dataset.names, image_iou, labels, predictions)
 
 
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+
+
 def contact_sheet(result: Result, dataset: data.Dataset, count: int, columns: int = 4) -> np.ndarray:
-    """The `count` photos of lowest foreground IoU as RGB uint8: truth in green on the left, prediction on the right."""
+    """The `count` photos of lowest IoU as RGB uint8: the truth on the left, the prediction on the right."""
     height, width = 224, 168
-    tiles = []
+    tiles, colors = [], pictures.class_colors(dataset)
     for i in np.argsort(result.image_iou)[:count]:
         image = data.prepare_image(dataset.load(int(i))[0], (height, width))
         pair = [
-            pictures.overlay(image, data.prepare_mask(labels[i], (height, width)))
+            pictures.overlay(image, data.prepare_mask(labels[i], (height, width)), colors)
             for labels in (result.labels, result.predictions)
         ]
         tiles.append(pictures.caption(np.hstack(pair), f"{result.names[i]}  IoU {result.image_iou[i]:.3f}"))
@@ -155,18 +185,22 @@ def main(argv: list[str] | None = None) -> int:
 def _table(result: Result) -> str:
     figures = result.figures
     low, median = np.percentile(result.image_iou, (5, 50))
+    per_image = [("  median image", median), ("  worst twentieth, below", low)]
+    foreground = [("foreground IoU per image", figures["foreground_iou"])]
     rows = [
-        ("foreground IoU per image", figures["foreground_iou"]),
-        ("  median image", median),
-        ("  worst twentieth, below", low),
+        *([*foreground, *per_image] if len(figures["class_iou"]) == 2 else []),
         ("mean IoU over the classes", figures["mean_iou"]),
         *((f"  {name}", iou) for name, iou in figures["class_iou"].items()),
+        *([] if len(figures["class_iou"]) == 2 else per_image),
+        ("pixel accuracy", figures["pixel_accuracy"]),
+        *(foreground if len(figures["class_iou"]) > 2 and "background" in figures["class_iou"] else []),
         ("boundary IoU", figures["boundary_iou"]),
         ("boundary F-score", figures["boundary_f_score"]),
     ]
     size = "x".join(map(str, figures["input_size"]))
     title = f"{figures['model']} at {size} on {figures['data']}, {figures['images']} images"
-    return "\n".join([title, *(f"  {name:28s}{value:8.4f}" for name, value in rows)])
+    shown = (f"  {name:28s}" + ("  absent" if value is None else f"{value:8.4f}") for name, value in rows)
+    return "\n".join([title, *shown])
 
 
 if __name__ == "__main__":

@@ -50,6 +50,26 @@ def cross_entropy(logits, labels, class_weights: tuple[float, ...] | None = None
     return ops.sum(entropy * weights) / ops.maximum(ops.sum(weights), 1e-6)
 
 
+def focal(logits, labels, gamma: float = 2.0, ignore_label: int | None = 255):
+    """Focal loss (Lin et al. 2017, equation 4): cross-entropy times (1 - the true class's probability)^gamma."""
+    logits, labels, weights = _prepare(logits, labels, ignore_label)
+    probability, truth = _one_against_rest(logits, labels)
+    if logits.shape[-1] == 1:
+        probability, truth = (ops.concatenate([1 - x, x], axis=-1) for x in (probability, truth))
+    right = ops.clip(ops.sum(probability * truth, axis=-1), 1e-7, 1)
+    return ops.sum((1 - right) ** gamma * -ops.log(right) * weights) / ops.maximum(ops.sum(weights), 1e-6)
+
+
+def consistency(altered, plain):
+    """PortraitNet's consistency constraint: KL divergence of the logits for an altered photo from those for the plain.
+
+    Both are (batch, height, width, channels) with two channels or more; the plain photo's are the target, and no
+    gradient goes there.
+    """
+    target, found = ops.stop_gradient(ops.log_softmax(plain)), ops.log_softmax(altered)
+    return ops.mean(ops.sum(ops.exp(target) * (target - found), axis=-1))
+
+
 def soft_iou(logits, labels, ignore_label: int | None = 255):
     """1 - IoU of the probabilities, per image and averaged: the differentiable twin of `metrics.foreground_iou`.
 
@@ -145,6 +165,7 @@ def lovasz_with_boundary(
 LOSSES = {
     "cross_entropy": cross_entropy,
     "cross_entropy_iou": cross_entropy_iou,
+    "focal": focal,
     "lovasz": lovasz,
     "lovasz_boundary": lovasz_with_boundary,
 }

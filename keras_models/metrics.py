@@ -56,6 +56,12 @@ def mean_iou(confusion):
     return ops.sum(intersection / ops.maximum(union, 1)) / ops.sum(present)
 
 
+def pixel_accuracy(confusion):
+    """Share of the pixels whose class is right, from a `confusion_matrix`; NaN when it is empty."""
+    confusion = ops.cast(confusion, "float32")
+    return ops.sum(ops.diagonal(confusion)) / ops.sum(confusion)
+
+
 def boundary_iou(labels, predictions, width: float = 0.02, ignore_label: int | None = 255):
     """Boundary IoU (Cheng et al. 2021) of the foregrounds, per image and averaged.
 

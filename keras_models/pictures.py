@@ -22,10 +22,24 @@ def palette(classes: int) -> np.ndarray:
     return colors
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, classes: int = 2, opacity: float = 0.5) -> np.ndarray:
-    """RGB uint8 `image` (height, width, 3) with its labels tinted; 0 (background) and 255 (void) are left."""
-    tinted = cv2.addWeighted(image, 1 - opacity, palette(classes)[labels], opacity, 0)
-    shown = (labels > 0) & (labels < 255)
+def class_colors(dataset) -> np.ndarray:
+    """RGB uint8 (256, 3) of a dataset's classes: its own colours, or `palette`'s."""
+    colors = palette(len(dataset.class_names))
+    if dataset.colors:
+        colors[: len(dataset.colors)] = dataset.colors
+    return colors
+
+
+def overlay(
+    image: np.ndarray, labels: np.ndarray, colors: np.ndarray | None = None, opacity: float = 0.5
+) -> np.ndarray:
+    """RGB uint8 `image` (height, width, 3) with its labels tinted; classes of black colour and 255 (void) are left.
+
+    `colors` is RGB uint8 (256, 3), by default those of background and person.
+    """
+    colors = palette(2) if colors is None else colors
+    tinted = cv2.addWeighted(image, 1 - opacity, colors[labels], opacity, 0)
+    shown = (labels < 255) & colors.any(axis=1)[labels]
     return np.where(shown[..., None], tinted, image)
 
 

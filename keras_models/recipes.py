@@ -22,7 +22,8 @@ class Stage:
     `epochs` where above 0. class_weights: one number per class; `inverse_log` is 1 / ln(1.10 + frequency), frequencies
     from the training labels. auxiliary_layer: its output is a second prediction, trained with `auxiliary_loss` against
     `auxiliary_target` (`labels`, or `boundary`: the edges of the labels), times `auxiliary_weight`.
-    consistency_weight: PortraitNet's loss between the predictions for a photo and for its altered colours.
+    consistency_weight: PortraitNet's loss between the predictions for a photo and for its altered colours, of networks
+    with two classes or more.
     edge_class: pixels; the band of that width inside the foreground's boundary becomes a third class.
     """
 
@@ -215,7 +216,7 @@ RECIPES["eoam"] = {
 
 # -- The Cityscapes networks -------------------------------------------------------------------------------------------
 
-_STREET = Augmentation(rotation_degrees=0, scale=(0.5, 2.0), stretch=0.0, probability=0.0)  # scale, crop, flip
+_STREET = Augmentation(rotation_degrees=0, scale=(0.5, 2.0), probability=0.0, outside=255)  # scale, crop, flip
 _C3 = {
     "epochs": 300,
     "halve_at": (150 / 300, 250 / 300),

@@ -27,18 +27,22 @@ from keras_models.command import UserError
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Validates after each epoch, keeps the best weights, and writes all that an exact continuation needs."""
+    """Validates after each epoch, keeps the best weights, and writes all that an exact continuation needs.
 
-    def __init__(self, folder: Path, stage: int, epochs: int, model: keras.Model, validation):
+    `network` is what is trained, validated and saved; the model that is fitted may have more outputs. The best epoch is
+    that of the highest foreground IoU, with more than two classes of the highest mean IoU.
+    """
+
+    def __init__(self, folder: Path, stage: int, epochs: int, network: keras.Model, validation, classes: int):
         super().__init__()
-        self.folder, self.stage, self.epochs, self.validation = folder, stage, epochs, validation
-        self.classes = max(2, model.output_shape[-1])
-        self.best, self.best_weights = -1.0, model.get_weights()
+        self.folder, self.stage, self.epochs, self.network = folder, stage, epochs, network
+        self.validation, self.classes = validation, classes
+        self.best, self.best_weights = -1.0, network.get_weights()
         self.durations: list[float] = []
 
     def restore(self, state: dict, model: keras.Model) -> int:
-        """Take over the weights, the optimizer and the best so far; returns the epoch to go on with."""
-        model.set_weights(_arrays(state, "model"))
+        """Take over weights, the fitted model's optimizer and the best so far; returns the epoch to go on with."""
+        self.network.set_weights(_arrays(state, "model"))
         model.optimizer.build(model.trainable_variables)
         for variable, value in zip(model.optimizer.variables, _arrays(state, "optimizer"), strict=True):
             variable.assign(value)
@@ -56,18 +60,24 @@ class Checkpoint(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        labels, predictions = predictions_of(self.model, self.validation)
-        iou = float(metrics.foreground_iou(labels, predictions))
-        if iou > self.best:
-            self.best, self.best_weights = iou, self.model.get_weights()
-            save_model(self.model, self.folder / "model.keras")
+        labels, predictions = predictions_of(self.network, self.validation)
+        if self.classes == 2:
+            predictions = np.minimum(predictions, 1)
+        ious = {
+            "foreground": float(metrics.foreground_iou(labels, predictions)),
+            "mean": float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, self.classes))),
+        }
+        kind = "foreground" if self.classes == 2 else "mean"
+        if ious[kind] > self.best:
+            self.best, self.best_weights = ious[kind], self.network.get_weights()
+            save_model(self.network, self.folder / "model.keras")
         self._save(epoch + 1)
         row = {
             "stage": self.stage,
             "epoch": epoch + 1,
             "loss": float(logs["loss"]),
-            "val_foreground_iou": iou,
-            "val_mean_iou": float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, self.classes))),
+            "val_foreground_iou": ious["foreground"],
+            "val_mean_iou": ious["mean"],
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": time.monotonic() - self.started,
         }
@@ -75,13 +85,13 @@ class Checkpoint(keras.callbacks.Callback):
         self.durations.append(row["seconds"])
         left = np.median(self.durations) * (self.epochs - epoch - 1)
         print(
-            f"epoch {epoch + 1}/{self.epochs}  loss {row['loss']:.4f}  val foreground IoU {iou:.4f}  "
+            f"epoch {epoch + 1}/{self.epochs}  loss {row['loss']:.4f}  val {kind} IoU {ious[kind]:.4f}  "
             f"(best {self.best:.4f})  {row['seconds']:.0f} s, {left / 60:.0f} min left in this stage",
             flush=True,
         )
 
     def _save(self, epoch: int) -> None:
-        arrays = {"model": self.model.get_weights(), "best_model": self.best_weights}
+        arrays = {"model": self.network.get_weights(), "best_model": self.best_weights}
         arrays["optimizer"] = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
         named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
         with command.whole_file(self.folder / "checkpoint.npz") as path:
@@ -133,8 +143,8 @@ def read_checkpoint(folder: Path) -> dict:
         raise UserError(f"{path} is damaged ({error}). Start the run anew.") from error
 
 
-def write_run(folder: Path, options, recipe, training: data.Dataset, validation: data.Dataset) -> None:
-    """Write run.json: options and recipe (dataclasses), versions, git revision, and the names of the photos."""
+def write_run(folder: Path, options, recipe, training: data.Dataset, validation: data.Dataset, classes: dict) -> None:
+    """Write run.json: options and recipe (dataclasses), versions, git revision, names of the photos and classes."""
     run = {
         "options": dataclasses.asdict(options),
         "recipe": dataclasses.asdict(recipe),
@@ -147,6 +157,7 @@ def write_run(folder: Path, options, recipe, training: data.Dataset, validation:
         },
         "git_revision": _git_revision(),
         "data": {"train": list(training.names), "val": list(validation.names)},
+        "classes": classes,
     }
     command.write_text(folder / "run.json", json.dumps(run, indent=1))
 
@@ -176,8 +187,11 @@ def write_preview(folder: Path, model: keras.Model, validation, count: int = 8) 
     labels = np.stack([data.prepare_mask(label, size) for label in labels])
     predictions = metrics.predicted_labels(model.predict_on_batch(images))
     predictions = [data.prepare_mask(label, size) for label in np.asarray(predictions, np.uint8)]
+    if len(validation.class_names) == 2:
+        predictions = np.minimum(predictions, 1)
+    colors = pictures.class_colors(validation)
     rows = [
-        np.hstack([i, pictures.overlay(i, t), pictures.overlay(i, p)])
+        np.hstack([i, pictures.overlay(i, t, colors), pictures.overlay(i, p, colors)])
         for i, t, p in zip(images, labels, predictions, strict=True)
     ]
     pictures.write(folder / "preview.png", np.vstack(rows))

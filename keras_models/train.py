@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_models import build, command, data, losses, names, runs
+from keras_models import build, command, data, fitting, losses, names, pictures, registry, runs
 from keras_models.command import UserError, option
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
@@ -39,12 +39,14 @@ class TrainOptions:
     print_recipe: bool = option(False, help="print the recipe with its numbers and stop")
     epochs: int | None = option(None, help="epochs of each stage")
     batch_size: int | None = option(None, help="photos per step")
-    input_size: int | None = option(None, help="side of the square input, in pixels")
-    optimizer: str | None = option(None, choices=("adam", "adamw"), help="optimizer")
+    input_size: tuple[int, ...] | None = option(
+        None, metavar="SIDE | HEIGHT,WIDTH", help="the networks' input, in pixels"
+    )
+    optimizer: str | None = option(None, choices=("adam", "adamw", "sgd"), help="optimizer")
     learning_rate: float | None = option(None, help="highest learning rate")
-    schedule: str | None = option(None, choices=("halve", "cosine"), help="how the learning rate falls")
+    schedule: str | None = option(None, choices=("halve", "cosine", "poly", "step"), help="how the learning rate falls")
     halve_at: tuple[float, ...] | None = option(None, help="fractions of a stage at which `halve` halves")
-    warmup_epochs: int | None = option(None, help="epochs of linear warm-up (cosine)")
+    warmup_epochs: int | None = option(None, help="epochs of linear warm-up (cosine, poly)")
     final_learning_rate: float | None = option(None, help="learning rate at the end (cosine)")
     weight_decay: float | None = option(None, help="weight decay")
     loss: str | None = option(None, choices=tuple(losses.LOSSES), help="loss")
@@ -85,6 +87,8 @@ def choose_recipe(options: TrainOptions) -> Recipe:
     if options.network not in names():
         raise UserError(f"Unknown network. Valid names: {', '.join(names())}. Received: {options.network!r}")
     chosen = options.recipe or ("drawings" if options.dataset == "drawings" else "paper")
+    if options.recipe is None and chosen not in recipe_names(options.network):
+        chosen = recipe_names(options.network)[0]
     if chosen not in recipe_names(options.network):
         valid = ", ".join(recipe_names(options.network))
         raise UserError(f"{options.network} has no recipe {chosen!r}. Valid names: {valid}.")
@@ -92,7 +96,11 @@ def choose_recipe(options: TrainOptions) -> Recipe:
     changed = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Stage)}
     changed = {name: value for name, value in changed.items() if value is not None and name != "network"}
     if "input_size" in changed:
-        changed["input_size"] = (options.input_size, options.input_size)
+        if len(options.input_size) > 2:
+            raise UserError(f"--input-size takes one number or HEIGHT,WIDTH. Received: {options.input_size}")
+        changed["input_size"] = (options.input_size * 2)[:2]
+    if "epochs" in changed:
+        changed["iterations"] = 0
     for name in ("epochs", "batch_size", "input_size", "learning_rate"):
         if name in changed and np.min(changed[name]) <= 0:
             raise UserError(f"--{name.replace('_', '-')} must be above 0. Received: {getattr(options, name)}")
@@ -107,6 +115,11 @@ def choose_recipe(options: TrainOptions) -> Recipe:
 
 def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     """Run the stages of `recipe` into the run folder `folder`, from its last checkpoint if it has one."""
+    if registry.network(options.network).task != "segmentation":
+        raise UserError(
+            f"{options.network} classifies whole photos; this command trains segmentation. Its recipe is data only: "
+            f"see --print-recipe. Train {options.network.removesuffix('_imagenet')} instead."
+        )
     keras.utils.set_random_seed(options.seed)
     state = runs.read_checkpoint(folder) if options.resume else None
     if state is None and folder.exists() and any(folder.iterdir()):
@@ -116,11 +129,11 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     validation = data.load(options.dataset, options.data_dir, "val")
     if options.dataset == "drawings":
         print("No dataset given: training on the built-in drawings. They show the road; they are no photos of people.")
-    stages = [_prepare(stage, options) for stage in recipe.stages]
+    stages = [_prepare(stage, training) for stage in recipe.stages]
     largest = tuple(max(model.input_shape[axis] for _, model in stages) for axis in (1, 2))
     samples = pipeline.cache(training, largest, command.progress(f"reading {training.title}"))
     if not options.resume:
-        runs.write_run(folder, options, recipe, training, validation)
+        runs.write_run(folder, options, recipe, training, validation, _classes(stages[-1][0], training))
 
     for number, (stage, model) in enumerate(stages, start=1):
         if state is not None and number < state["stage"]:
@@ -144,23 +157,33 @@ def _run_stage(number, count, stage, model, samples, validation, seed, folder, s
     """Train `model` through one stage and leave it with its best weights."""
     batch_size = min(stage.batch_size, len(samples))
     steps = len(samples) // batch_size
+    stage = dataclasses.replace(stage, epochs=-(-stage.iterations // steps) if stage.iterations else stage.epochs)
+    if isinstance(stage.class_weights, str):
+        stage = dataclasses.replace(
+            stage, class_weights=fitting.inverse_log_weights(samples, len(validation.class_names))
+        )
     sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
     height, width = sizes["input_size"]
     print(f"stage {number} of {count}: {stage.network} at {height}x{width}, {stage.epochs} epochs", flush=True)
-    compile_model(model, stage, steps)
-    validation = pipeline.evaluation_batches(validation, batch_size=16, **sizes)
-    checkpoint = runs.Checkpoint(folder, number, stage.epochs, model, validation)
-    first_epoch = 0 if state is None else checkpoint.restore(state, model)
+    fitted = fitting.compiled(model, stage, steps)
+    batches = pipeline.training_batches(
+        samples,
+        batch_size=batch_size,
+        augmentation=stage.augmentation,
+        seed=seed * 1000 + number,
+        first_epoch=0 if state is None else int(state["epoch"]),
+        pairs=stage.consistency_weight > 0,
+        edge_class=stage.edge_class,
+        **sizes,
+    )
+    if len(fitted.outputs) > 1:
+        batches = batches.map(lambda images, labels: (images, (labels,) * len(fitted.outputs)))
+    classes, validation = len(validation.class_names), pipeline.evaluation_batches(validation, batch_size=16, **sizes)
+    checkpoint = runs.Checkpoint(folder, number, stage.epochs, model, validation, classes)
+    first_epoch = 0 if state is None else checkpoint.restore(state, fitted)
     if first_epoch < stage.epochs:
-        model.fit(
-            pipeline.training_batches(
-                samples,
-                batch_size=batch_size,
-                augmentation=stage.augmentation,
-                seed=seed * 1000 + number,
-                first_epoch=first_epoch,
-                **sizes,
-            ),
+        fitted.fit(
+            batches,
             initial_epoch=first_epoch,
             epochs=stage.epochs,
             steps_per_epoch=steps,
@@ -171,54 +194,25 @@ def _run_stage(number, count, stage, model, samples, validation, seed, folder, s
     model.set_weights(checkpoint.best_weights)
 
 
-def _prepare(stage: Stage, options: TrainOptions) -> tuple[Stage, keras.Model]:
+def _prepare(stage: Stage, training: data.Dataset) -> tuple[Stage, keras.Model]:
+    row = registry.network(stage.network)
+    if stage.edge_class and len(training.class_names) != 2:
+        raise UserError(
+            f"{stage.network}'s recipe makes an edge class of the foreground; {training.title} has several."
+        )
+    classes = len(_classes(stage, training)["names"])
+    if row.classes == 1 and classes == 2:
+        classes = 1
     try:
-        return stage, build(stage.network, input_size=stage.input_size)
+        return stage, build(stage.network, classes=classes, input_size=stage.input_size)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def compile_model(model: keras.Model, stage: Stage, steps: int) -> None:
-    """Give `model` the stage's optimizer and loss; an epoch is `steps` steps."""
-    total = stage.epochs * steps
-    if stage.schedule == "cosine":
-        warmup = stage.warmup_epochs * steps
-        rate = keras.optimizers.schedules.CosineDecay(
-            stage.learning_rate / 100 if warmup else stage.learning_rate,
-            max(1, total - warmup),
-            alpha=stage.final_learning_rate / stage.learning_rate,
-            warmup_target=stage.learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    else:
-        boundaries = [round(total * fraction) for fraction in stage.halve_at]
-        values = [stage.learning_rate * 0.5**i for i in range(len(boundaries) + 1)]
-        rate = keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
-    factors = decay_factors(model)
-    if stage.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=stage.weight_decay)
-        optimizer.exclude_from_weight_decay([variable for variable, factor in factors if factor < 1])
-    else:
-        optimizer = keras.optimizers.Adam(rate)
-        for variable, factor in factors:
-            if factor:
-                variable.regularizer = keras.regularizers.L2(0.5 * stage.weight_decay * factor)
-    band = {"kernel_size": stage.boundary_kernel, "weight": stage.boundary_weight}
-    loss = losses.get(stage.loss, **(band if stage.loss == "lovasz_boundary" else {}))
-    # XLA makes depthwise convolutions several times slower on a CPU.
-    model.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
-
-
-def decay_factors(model: keras.Model) -> list[tuple[keras.Variable, float]]:
-    """Each trainable variable's share of the weight decay in the authors' code: 1, 0.01 if 1-D, 0 if depthwise."""
-    return [
-        (
-            variable,
-            0.0 if isinstance(layer, keras.layers.DepthwiseConv2D) else 1.0 if len(variable.shape) == 4 else 0.01,
-        )
-        for layer in model.layers
-        for variable in layer.trainable_variables
-    ]
+def _classes(stage: Stage, training: data.Dataset) -> dict:
+    """Names and RGB colours of what a network learns: the data's classes, and the edge where the stage makes one."""
+    names = [*training.class_names, *(["edge"] if stage.edge_class else [])]
+    return {"names": names, "colors": pictures.class_colors(training)[: len(names)].tolist()}
 
 
 def _weights_by_layer(model: keras.Model) -> dict[str, list[np.ndarray]]:

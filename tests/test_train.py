@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_models import build, presets, runs, train
+from keras_models import build, fitting, presets, runs, train
 from keras_models.command import UserError
 from tests.test_data import make_folder
 
@@ -122,7 +122,7 @@ def test_run_folder_is_never_overwritten(whole, options):
 
 def test_weight_decay_spares_depthwise_kernels():
     model = build("extremec3", input_size=(32, 32))
-    factors = {variable.path: factor for variable, factor in train.decay_factors(model)}
+    factors = {variable.path: factor for variable, factor in fitting.decay_factors(model)}
     assert len(factors) == len(model.trainable_variables)
     assert factors["l4_c3_1_depthwise/kernel"] == 0
     assert factors["l4_c3_1_horizontal/kernel"] == 0

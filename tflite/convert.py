@@ -22,10 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_models import command, data, pictures, registry
+from keras_models import command, data, registry
 from keras_models.command import UserError, option
-from keras_models.data.datasets import CLASS_NAMES
-from keras_models.presets import find, load_model
+from keras_models.presets import classes_of, find, load_model
 from tflite import graph, rewrite, runtime
 from tflite.quantize import IO, MODES, to_tflite
 
@@ -77,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(str(error)) from error
     with command.whole_file(output) as file, command.whole_file(output.with_suffix(".json")) as spec_file:
         file.write_bytes(content)
-        spec = _spec(output.stem, model, content, runtime.load_interpreter(file), calibration)
+        spec = _spec(output.stem, source, model, content, runtime.load_interpreter(file), calibration)
         spec_file.write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
     operations = Counter(node.op for node in rewritten)
     print(f"{output}: {len(content) / 1024:.0f} KiB, {options.quantize}, {sum(operations.values())} operations")
@@ -129,10 +128,10 @@ def _photos(options: ConvertOptions, source: Path) -> tuple:
     return dataset, "the built-in drawings"
 
 
-def _spec(name: str, model, content: bytes, interpreter, calibration: dict | None) -> dict:
+def _spec(name: str, source: Path, model, content: bytes, interpreter, calibration: dict | None) -> dict:
     """The spec that runtime.py describes."""
     classes = model.output_shape[-1]
-    labels = CLASS_NAMES if classes <= 2 else [f"class {i}" for i in range(classes)]
+    labels, colors = classes_of(source, classes)
     weights = hashlib.sha256()
     for value in model.get_weights():
         weights.update(np.ascontiguousarray(value).tobytes())
@@ -160,7 +159,7 @@ def _spec(name: str, model, content: bytes, interpreter, calibration: dict | Non
         "input": described["input"] | {"color_order": "RGB"},
         "output": described["output"] | {"kind": "logits", "activation": "sigmoid" if classes == 1 else "softmax"},
         "labels": list(labels),
-        "colors": pictures.palette(len(labels))[: len(labels)].tolist(),
+        "colors": colors,
         "threshold": 0.5,
         "accuracy": None,
         "calibration": calibration,

@@ -153,6 +153,14 @@ class Segmenter:
                     f"{described['dtype']}. Convert the network again."
                 )
 
+    @property
+    def classes(self) -> tuple[tuple[str, ...], list[list[int]]]:
+        """Names and RGB colours of the classes as the spec has them; numbered and grey without one."""
+        if self.spec:
+            return tuple(self.spec["labels"]), self.spec["colors"]
+        count = max(2, int(self._output["shape"][3]))
+        return tuple(f"class {i}" for i in range(count)), [[255 * i // (count - 1)] * 3 for i in range(count)]
+
     def logits(self, image: np.ndarray) -> np.ndarray:
         """float32 (h, w, classes) at the network's output size, of RGB uint8 (height, width, 3) of any size."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from keras_models import command, data, pictures
 from keras_models.command import option
-from keras_models.data.datasets import SPLITS, read_all
+from keras_models.data.datasets import SPLITS, read_all, splits
+from keras_models.data.images import VOID
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,30 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python -m keras_models.data check photos --sheet photos.png",
     )
-    found = {split: _load(options, split) for split in SPLITS}
+    available = splits(options.dataset, options.data_dir)
+    found = {
+        split: data.load(options.dataset, options.data_dir, split) if split in available else None for split in SPLITS
+    }
     shown = []
     for split, dataset in found.items():
         if dataset is None:
             print(f"{split:6s} none")
             continue
         every = max(1, len(dataset) // options.sheet_count)
-        tiles = read_all(dataset, lambda i, m: (_tile(i, m), i.shape, m.mean()), command.progress(dataset.title))
-        shown += [tile for tile, _, _ in tiles[::every]]
-        share = np.array([share for _, _, share in tiles])
-        shapes = sorted({shape[:2] for _, shape, _ in tiles})
-        print(
-            f"{split:6s} {len(dataset)} photos, {_size(shapes[0])} to {_size(shapes[-1])}, foreground "
-            f"{share.mean():.0%} of the pixels, none at all in {np.count_nonzero(share == 0)}"
+        colors = pictures.class_colors(dataset)
+        tiles = read_all(
+            dataset,
+            lambda i, m, colors=colors: (_tile(i, m, colors), i.shape, np.bincount(m.ravel(), minlength=256) / m.size),
+            command.progress(dataset.title),
         )
+        shown += [tile for tile, _, _ in tiles[::every]]
+        shares = np.array([share for _, _, share in tiles])
+        shapes = sorted({shape[:2] for _, shape, _ in tiles})
+        print(f"{split:6s} {len(dataset)} photos, {_size(shapes[0])} to {_size(shapes[-1])}")
+        for label, name in [*enumerate(dataset.class_names), (VOID, "void")]:
+            if label != VOID or shares[:, VOID].any():
+                missing = np.count_nonzero(shares[:, label] == 0)
+                print(f"       {name:20s}{shares[:, label].mean():7.1%} of the pixels, none in {missing} photos")
     if options.sheet:
         pictures.write(options.sheet, pictures.grid(shown[: options.sheet_count], 6))
         print(f"contact sheet: {options.sheet}")
@@ -57,20 +66,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _load(options: CheckOptions, split: str):
-    listed = any((Path(options.data_dir) / f"{other}.txt").is_file() for other in SPLITS)
-    if listed and not (Path(options.data_dir) / f"{split}.txt").is_file():
-        return None
-    return data.load(options.dataset, options.data_dir, split)
-
-
 def _size(shape: tuple[int, int]) -> str:
     return f"{shape[1]}x{shape[0]}"
 
 
-def _tile(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _tile(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
     size = (160, 120)
-    return pictures.overlay(data.prepare_image(image, size), data.prepare_mask(labels, size))
+    return pictures.overlay(data.prepare_image(image, size), data.prepare_mask(labels, size), colors)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ class Augmentation:
 
     rotation_degrees: both ways. scale: of the size that fills the input. shift: fraction of the input's side, both
     ways. stretch: of the aspect ratio, both ways (0.2: up to a fifth wider or narrower). Each of colour, blur and noise
-    happens with `probability`. noise: the largest standard deviation, in grey values of 0-255.
+    happens with `probability`. noise: the largest standard deviation, in grey values of 0-255. outside: the label of
+    what the warp brings in from outside the photo: 0 is background, 255 counts for nothing.
     """
 
     rotation_degrees: float = 45
@@ -32,10 +33,15 @@ class Augmentation:
     sharpness: tuple[float, float] = (0.8, 1.2)
     blur: tuple[int, ...] = (3, 5)
     noise: float = 10
+    outside: int = 0
 
     def __call__(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
-        """RGB uint8 and labels uint8 at `size` (height, width), changed by the same random warp."""
-        image, labels = self._warp(image, labels, size, rng)
+        """RGB uint8 and labels uint8 at `size` (height, width): one random warp of both, then the image's colours."""
+        image, labels = self.warp(image, labels, size, rng)
+        return self.recolour(image, rng), labels
+
+    def recolour(self, image, rng: np.random.Generator):
+        """RGB uint8 with other colours, blur and noise: what moves no edge."""
         if rng.random() < self.probability:
             image = self._colour(image, rng)
         if self.blur and rng.random() < self.probability:
@@ -43,9 +49,10 @@ class Augmentation:
         if self.noise and rng.random() < self.probability:
             noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0, self.noise)
             image = np.clip(image + noise, 0, 255).astype(np.uint8)
-        return image, labels
+        return image
 
-    def _warp(self, image, labels, size, rng):
+    def warp(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
+        """RGB uint8 and labels uint8 at `size` (height, width), turned, scaled, moved and mirrored alike."""
         height, width = size
         matrix = np.array([[width / image.shape[1], 0, 0], [0, height / image.shape[0], 0], [0, 0, 1]])
         matrix = _translation(-width / 2, -height / 2) @ matrix
@@ -60,7 +67,7 @@ class Augmentation:
         matrix = _translation(width * (0.5 + shift[0]), height * (0.5 + shift[1])) @ rotation @ matrix
         grey = (128, 128, 128)
         image = cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
-        labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=0)
+        labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=self.outside)
         return image, labels
 
     def _colour(self, image, rng):

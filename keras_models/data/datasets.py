@@ -1,28 +1,53 @@
 """Datasets in the layout of their own downloads, all seen as a list of (image, labels).
 
-`folder`    `images/` and `masks/` with equal stems; optional `train.txt`, `val.txt`, `test.txt` with one stem per line
-`eg1800`    EG1800 portraits (Shen et al., 2016), the same layout
-`ccp`       Clothing Co-Parsing: `photos/`, `annotations/pixel-level/*.mat`; the person is every pixel that is not null
-`drawings`  drawn portraits, made on the fly; needs no data at all
+`folder`     `images/` and `masks/` with equal stems; optional `train.txt`, `val.txt`, `test.txt`, one stem per line.
+             Masks are grey, 0 background and 255 foreground; with a `classes.txt` (a class per line, as `name` or
+             `name R G B`) they hold labels from 0, and 255 for void, as grey PNG, palette PNG or `.mat`
+`eg1800`     EG1800 portraits (Shen et al., 2016), the same layout
+`ccp`        Clothing Co-Parsing: `photos/`, `annotations/pixel-level/*.mat`; the person is every pixel that is not null
+`ccp_parts`  the same photos with the 4 + 1 body parts of Improved DeepLabv3+, see `parts.py`
+`camvid`     CamVid street scenes, 11 classes: `train/images`, `train/labels`, or SegNet's `train`, `trainannot`
+`drawings`   drawn portraits, made on the fly; needs no data at all
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import os
-import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from keras_models.command import UserError
 from keras_models.data import drawings
-from keras_models.data.images import IMAGE_SUFFIXES, prepare_image, read_binary_mask, read_image
+from keras_models.data.images import (
+    IMAGE_SUFFIXES,
+    VOID,
+    prepare_image,
+    read_binary_mask,
+    read_image,
+    read_labels,
+    read_mat,
+)
+from keras_models.data.parts import PARTS, body_parts
 
 SPLITS = ("train", "val", "test")
 CLASS_NAMES = ("background", "person")
+CAMVID = {  # SegNet's eleven classes, in the order of its labels; 11 is void
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (0, 0, 192),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +61,7 @@ class Dataset:
     names: tuple[str, ...]
     load: Callable[[int], tuple[np.ndarray, np.ndarray]]
     class_names: tuple[str, ...] = CLASS_NAMES
+    colors: tuple[tuple[int, int, int], ...] | None = None  # RGB of each class; None: `pictures.palette`
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,7 +69,8 @@ class Dataset:
     def subset(self, indices: Iterable[int], title: str) -> Dataset:
         """The photos of `indices` alone."""
         indices = tuple(indices)
-        return Dataset(title, tuple(self.names[i] for i in indices), lambda i: self.load(indices[i]), self.class_names)
+        names = tuple(self.names[i] for i in indices)
+        return replace(self, title=title, names=names, load=lambda i: self.load(indices[i]))
 
 
 def load(name: str, data_dir: str | Path | None = None, split: str = "train") -> Dataset:
@@ -62,43 +89,92 @@ def load(name: str, data_dir: str | Path | None = None, split: str = "train") ->
     return _READERS[name](root, split, name)
 
 
+def splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
+    """The splits that a dataset's folder has: by its folders or lists, or all of them, divided by tens."""
+    root = Path(data_dir)
+    if name == "camvid":
+        return tuple(split for split in SPLITS if (root / split).is_dir())
+    listed = tuple(split for split in SPLITS if (root / f"{split}.txt").is_file())
+    return listed or SPLITS
+
+
 def dataset_names() -> list[str]:
     """The names that `load` accepts."""
     return sorted(_READERS)
 
 
 def _folder(root: Path, split: str, name: str) -> Dataset:
-    images, masks = _by_stem(root / "images", IMAGE_SUFFIXES), _by_stem(root / "masks", (".png", ".bmp"))
+    names, colors = _read_classes(root / "classes.txt")
+    suffixes = (".png", ".bmp") if names == CLASS_NAMES else (".png", ".bmp", ".mat")
+    images, masks = _by_stem(root / "images", IMAGE_SUFFIXES), _by_stem(root / "masks", suffixes)
     stems = _split(root, split, sorted(images))
-    _require_partners(stems, {"images": images, "masks": masks}, root)
+    read = read_binary_mask if names == CLASS_NAMES else lambda path: read_labels(path, len(names))
+    return _paired(f"{name} {split}", stems, {root / "images": images, root / "masks": masks}, read, names, colors)
 
-    def read(i: int):
-        return _same_size(read_image(images[stems[i]]), read_binary_mask(masks[stems[i]]), masks[stems[i]])
 
-    return Dataset(f"{name} {split}", tuple(stems), read)
+def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple | None]:
+    """Names and colours of `classes.txt`: one class per line, background first, as `name` or `name R G B`."""
+    if not path.is_file():
+        return CLASS_NAMES, None
+    names, colors = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        color = words[-3:] if len(words) > 3 and all(word.isdigit() for word in words[-3:]) else []
+        if any(int(value) > 255 for value in color):
+            raise UserError(f"{path}, line {number}: a colour is three numbers from 0 to 255. Received: {line!r}")
+        names.append(" ".join(words[: len(words) - len(color)]))
+        colors.append(tuple(map(int, color)))
+    if not 2 <= len(names) <= VOID or len(set(names)) < len(names):
+        raise UserError(f"{path} must name 2 to {VOID} different classes, one per line. Received: {len(names)} lines")
+    return tuple(names), tuple(colors) if all(colors) else None
 
 
 def _ccp(root: Path, split: str, name: str) -> Dataset:
-    photos = _by_stem(root / "photos", IMAGE_SUFFIXES)
-    annotations = _by_stem(root / "annotations" / "pixel-level", (".mat",))
-    stems = _split(root, split, sorted(photos.keys() & annotations.keys()))
-    _require_partners(stems, {"photos": photos, "annotations/pixel-level": annotations}, root)
+    def person(path: Path) -> np.ndarray:
+        return (read_mat(path, "groundtruth") > 0).astype(np.uint8)
 
-    def read(i: int):
-        labels = _read_ccp_labels(annotations[stems[i]])
-        return _same_size(read_image(photos[stems[i]]), (labels > 0).astype(np.uint8), annotations[stems[i]])
-
-    return Dataset(f"{name} {split}", tuple(stems), read)
+    return _paired(f"{name} {split}", *_ccp_files(root, split), person)
 
 
-def _read_ccp_labels(path: Path) -> np.ndarray:
-    import scipy.io
+def _ccp_parts(root: Path, split: str, name: str) -> Dataset:
+    def parts(path: Path) -> np.ndarray:
+        return body_parts(read_mat(path, "groundtruth"))
 
-    try:
-        labels = scipy.io.loadmat(path)["groundtruth"]
-    except (scipy.io.matlab.MatReadError, OSError, ValueError, KeyError, TypeError, zlib.error) as error:
-        raise UserError(f"{path} is no CCP annotation with a variable 'groundtruth': {error}") from error
-    return np.asarray(labels, np.uint8)
+    return _paired(f"{name} {split}", *_ccp_files(root, split), parts, PARTS)
+
+
+def _ccp_files(root: Path, split: str) -> tuple[list[str], dict[Path, dict[str, Path]]]:
+    folders = {root / "photos": IMAGE_SUFFIXES, root / "annotations" / "pixel-level": (".mat",)}
+    files = {folder: _by_stem(folder, suffixes) for folder, suffixes in folders.items()}
+    photos, annotations = files.values()
+    return _split(root, split, sorted(photos.keys() & annotations.keys())), files
+
+
+def _camvid(root: Path, split: str, name: str) -> Dataset:
+    folders = (root / split / "images", root / split / "labels")
+    if not folders[0].is_dir():  # SegNet's copy of it
+        folders = (root / split, root / f"{split}annot")
+    images, labels = (_by_stem(folder, IMAGE_SUFFIXES) for folder in folders)
+
+    def read(path: Path) -> np.ndarray:
+        found = read_labels(path, len(CAMVID) + 1)
+        return np.where(found == len(CAMVID), VOID, found).astype(np.uint8)
+
+    files = dict(zip(folders, (images, labels), strict=True))
+    return _paired(f"{name} {split}", sorted(images), files, read, tuple(CAMVID), tuple(CAMVID.values()))
+
+
+def _paired(title, stems, files: dict[Path, dict[str, Path]], read_mask, names=CLASS_NAMES, colors=None) -> Dataset:
+    """The dataset of `stems` from the photos and the masks in `files`: two folders, each with its files by stem."""
+    _require_partners(stems, files)
+    images, masks = files.values()
+
+    def load(i: int):
+        return _same_size(read_image(images[stems[i]]), read_mask(masks[stems[i]]), masks[stems[i]])
+
+    return Dataset(title, tuple(stems), load, names, colors)
 
 
 def _drawings(split: str) -> Dataset:
@@ -107,7 +183,14 @@ def _drawings(split: str) -> Dataset:
     return Dataset(f"drawings {split}", names, lambda i: drawings.draw(first + i))
 
 
-_READERS = {"folder": _folder, "eg1800": _folder, "ccp": _ccp, "drawings": None}
+_READERS = {
+    "folder": _folder,
+    "eg1800": _folder,
+    "ccp": _ccp,
+    "ccp_parts": _ccp_parts,
+    "camvid": _camvid,
+    "drawings": None,
+}
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -132,9 +215,9 @@ def _split(root: Path, split: str, stems: list[str]) -> list[str]:
     return chosen
 
 
-def _require_partners(stems: list[str], folders: dict[str, dict[str, Path]], root: Path) -> None:
+def _require_partners(stems: list[str], folders: dict[Path, dict[str, Path]]) -> None:
     missing = [
-        f"{root / folder / stem}.* (listed, not there)"
+        f"{folder / stem}.* (listed, not there)"
         for folder, files in folders.items()
         for stem in stems
         if stem not in files

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from keras_models.command import UserError
 
@@ -30,7 +32,7 @@ def read_binary_mask(path: str | Path) -> np.ndarray:
     if _png_has_palette(path):
         raise UserError(
             f"{path} is a palette image. A foreground mask is one grey channel, background 0 and foreground 255; "
-            "export it as greyscale."
+            "export it as greyscale. For several classes, list their names in classes.txt beside images/ and masks/."
         )
     if mask.ndim == 3:
         raise UserError(
@@ -42,6 +44,62 @@ def read_binary_mask(path: str | Path) -> np.ndarray:
     if 0 < mask.max() <= 1:
         raise UserError(f"{path} has the values 0 and 1. Multiply the mask by 255: background 0, foreground 255.")
     return (mask > 127).astype(np.uint8)
+
+
+def read_labels(path: str | Path, classes: int) -> np.ndarray:
+    """Labels uint8 (height, width), 0 to `classes` - 1 or 255 for void, of a grey or palette PNG or a `.mat`.
+
+    UserError names a mask that is unreadable, has colours instead of labels, or a label that is no class.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".mat":
+        labels = read_mat(path)
+    elif _png_has_palette(path):
+        labels = _read_palette_indices(path)
+    else:
+        labels = _decode(path, cv2.IMREAD_UNCHANGED)
+        if labels.ndim == 3:
+            raise UserError(
+                f"{path} has {labels.shape[2]} channels. A mask of several classes is one channel of labels, 0 to "
+                f"{classes - 1} (255: void), as a grey or palette PNG."
+            )
+        if labels.dtype != np.uint8:
+            raise UserError(f"{path} has {labels.dtype} pixels. Save the mask with 8 bits per pixel.")
+    wrong = np.setdiff1d(labels, [*range(classes), VOID])
+    if wrong.size:
+        raise UserError(
+            f"{path} holds the label(s) {', '.join(map(str, wrong[:5]))}; there are {classes} classes, 0 to "
+            f"{classes - 1}, and 255 for void. Add the missing names to classes.txt, or correct the mask."
+        )
+    return labels
+
+
+def read_mat(path: str | Path, variable: str | None = None) -> np.ndarray:
+    """Labels uint8 (height, width) of a MATLAB file: of `variable`, or of the only two-dimensional one in it."""
+    import scipy.io
+
+    try:
+        content = scipy.io.loadmat(path)
+    except (scipy.io.matlab.MatReadError, OSError, ValueError, TypeError, zlib.error, NotImplementedError) as error:
+        raise UserError(f"{path} is no MATLAB file that SciPy reads: {error}") from error
+    arrays = {k: v for k, v in content.items() if not k.startswith("__") and getattr(v, "ndim", 0) == 2}
+    if variable is None and len(arrays) == 1:
+        variable = next(iter(arrays))
+    if variable not in arrays or arrays[variable].dtype.kind not in "iuf":
+        raise UserError(
+            f"{path} has no array of labels {variable or ''}; expected one variable (height, width). Found: "
+            f"{', '.join(arrays) or 'none'}"
+        )
+    return arrays[variable].astype(np.uint8)
+
+
+def _read_palette_indices(path: Path) -> np.ndarray:
+    """The indices of a palette image: OpenCV would turn them into colours."""
+    try:
+        with PIL.Image.open(path) as image:
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path} is a damaged PNG: {error}. Export it again.") from error
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 
 from keras_models.data.augment import Augmentation
@@ -36,11 +37,15 @@ def training_batches(
     *,
     seed: int,
     first_epoch: int = 0,
+    pairs: bool = False,
+    edge_class: int = 0,
 ):
     """An endless tf.data.Dataset of (images, labels): uint8 (batch, height, width, 3) and (batch, height, width, 1).
 
-    An epoch is `len(samples) // batch_size` batches. Order and augmentation of epoch e follow from `seed` and e alone,
-    so a run that starts again at `first_epoch` sees what it would have seen.
+    With `pairs` an image has six channels: the warped photo, and the same in other colours. `edge_class` is the width
+    in pixels of the band inside the foreground's boundary that becomes the label 2, or 0. An epoch is `len(samples) //
+    batch_size` batches. Order and augmentation of epoch e follow from `seed` and e alone, so a run that starts again
+    at `first_epoch` sees what it would have seen.
     """
     import tensorflow as tf
 
@@ -51,8 +56,10 @@ def training_batches(
 
     def sample(epoch, index):
         rng = np.random.default_rng((seed, int(epoch), int(index)))
-        image, labels = augmentation(*samples[index], input_size, rng)
-        return image, subsample(labels, label_size)[..., None]
+        image, labels = augmentation.warp(*samples[index], input_size, rng)
+        coloured = augmentation.recolour(image, rng)
+        image = np.concatenate([image, coloured], axis=-1) if pairs else coloured
+        return image, subsample(with_edge_class(labels, edge_class), label_size)[..., None]
 
     def epoch_indices(epoch):
         indices = tf.numpy_function(order, [epoch], tf.int64)
@@ -61,7 +68,7 @@ def training_batches(
 
     def load(epoch, index):
         image, labels = tf.numpy_function(sample, [epoch, index], (tf.uint8, tf.uint8))
-        return tf.ensure_shape(image, (*input_size, 3)), tf.ensure_shape(labels, (*label_size, 1))
+        return tf.ensure_shape(image, (*input_size, 6 if pairs else 3)), tf.ensure_shape(labels, (*label_size, 1))
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     dataset = epochs.flat_map(epoch_indices).map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -83,6 +90,14 @@ def evaluation_batches(
 
     images, labels = zip(*read_all(dataset, convert, progress), strict=True)
     return tf.data.Dataset.from_tensor_slices((np.stack(images), np.stack(labels))).batch(batch_size).prefetch(2)
+
+
+def with_edge_class(labels: np.ndarray, width: int) -> np.ndarray:
+    """Labels 0 and 1 with 2 for the foreground within `width` pixels of background, as EOAM's three classes are."""
+    if not width:
+        return labels
+    inside = cv2.erode((labels > 0).astype(np.uint8), np.ones((2 * width + 1, 2 * width + 1), np.uint8))
+    return np.where((labels == 1) & (inside == 0), 2, labels).astype(np.uint8)
 
 
 def subsample(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -5,11 +5,13 @@ A preset's folder holds `model.keras`, `card.json`, and the converted `NAME-int8
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import keras
 
 from keras_models.command import UserError
+from keras_models.pictures import palette
 
 _FOLDER = Path(__file__).parent
 
@@ -43,3 +45,19 @@ def load_model(source: str | Path) -> keras.Model:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:
         raise UserError(f"{path} is no model that Keras can read: {str(error).splitlines()[0]}") from error
+
+
+def classes_of(source: str | Path, outputs: int) -> tuple[tuple[str, ...], list[list[int]]]:
+    """Names and RGB colours of the classes of a preset, run folder or `.keras` file with `outputs` channels of logits.
+
+    They are those of the data that it was trained on, as the run.json or card.json beside the file says; without one,
+    background and person for up to two channels, `class 0` and so on for more. One channel has two classes.
+    """
+    count, names, colors = max(2, outputs), None, None
+    for facts in (find(source).parent / name for name in ("run.json", "card.json")):
+        if facts.is_file():
+            found = json.loads(facts.read_text(encoding="utf-8")).get("classes", {})
+            names, colors = found.get("names"), found.get("colors")
+    if not names or len(names) != count:
+        names, colors = ("background", "person") if count == 2 else [f"class {i}" for i in range(count)], None
+    return tuple(names), colors or palette(count)[:count].tolist()
