@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from keras_models import command
 from keras_models.command import UserError
@@ -58,8 +59,17 @@ def grid(tiles: list[np.ndarray], columns: int) -> np.ndarray:
     return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
 
 
-def write(path: str | Path, image: np.ndarray) -> None:
-    """Write RGB or grey uint8 as the format of the path's suffix, whole or not at all."""
+def write(path: str | Path, image: np.ndarray, colors: np.ndarray | None = None) -> None:
+    """Write RGB or grey uint8 as the format of the path's suffix, whole or not at all.
+
+    With `colors` (RGB uint8, (256, 3)) `image` holds labels, and a .png gets them as its palette.
+    """
+    if colors is not None and Path(path).suffix.lower() == ".png":
+        labels = PIL.Image.fromarray(image)
+        labels.putpalette(colors.tobytes())
+        with command.whole_file(path) as temporary:
+            labels.save(temporary)
+        return
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     try:
         done, encoded = cv2.imencode(Path(path).suffix, bgr)

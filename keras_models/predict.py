@@ -2,6 +2,7 @@
 
 INPUT is a file, a folder, or a camera's number (0). The result keeps the input's size, photos are turned upright, edges
 are soft. Videos are written as .mp4 without sound. MODEL is a run folder, a preset, a `.keras` or a `.tflite` file.
+With a network of several classes `mask` writes their labels as a palette PNG and `overlay` shows their colours.
 """
 
 from __future__ import annotations
@@ -48,29 +49,73 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python -m keras_models.predict extremec3-eg1800 photo.jpg --effect blur -o blurred.jpg",
     )
-    effect = _effect(options)
+    _effect(options)  # what is wrong with the options is said before the network is read
     source = Path(options.input)
     if not options.input.isdigit() and not source.exists():
         raise UserError(f"There is no file or folder {source}.")
     network = predictor(options.model)
+    view = view_of(network, options)
     if options.input.isdigit() or source.suffix.lower() in VIDEO_SUFFIXES:
         name = f"camera-{options.input}" if options.input.isdigit() else source.stem
-        return _video(network, options, effect, Path(options.output or f"{name}-{options.effect}.mp4"))
+        return _video(network, options, view, Path(options.output or f"{name}-{options.effect}.mp4"))
     if source.is_dir():
-        return _photos(network, options, effect, Path(options.output or f"{source.resolve().name}-{options.effect}"))
+        return _photos(network, options, view, Path(options.output or f"{source.resolve().name}-{options.effect}"))
     suffix = ".png" if options.effect == "mask" else source.suffix
     output = Path(options.output or f"{source.stem}-{options.effect}{suffix}")
-    pictures.write(output, _segment_photo(network, options, effect, data.read_image(source)))
+    pictures.write(output, _segment_photo(network, view, data.read_image(source)), view.colors)
     print(f"wrote {output}")
     return 0
+
+
+@dataclass(frozen=True)
+class View:
+    """What becomes of a network's output.
+
+    `values` makes of logits (height, width, channels) what is smoothed over time: probabilities of the foreground or of
+    each class. `render` makes the picture of a photo (RGB uint8, any size) and those values: RGB uint8, or uint8
+    (height, width), which are labels when there are `colors` (RGB uint8, (256, 3)) and opacity when there are none.
+    """
+
+    values: Callable[[np.ndarray], np.ndarray]
+    render: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    colors: np.ndarray | None = None
+
+
+def view_of(network: Predictor, options: PredictOptions) -> View:
+    """The effect for a network of background and foreground, or for one of several classes. UserError if none fits."""
+    several = len(set(network.class_names) - {"edge"}) > 2
+    if several and options.effect in ("mask", "overlay"):
+        colors = pictures.palette(len(network.class_names))
+        colors[: len(network.colors)] = network.colors
+        if options.effect == "mask":
+            return View(softmax, lambda image, values: labels_at(values, image.shape[:2]), colors)
+        return View(softmax, lambda image, values: pictures.overlay(image, labels_at(values, image.shape[:2]), colors))
+    if several and network.class_names[0] != "background":
+        raise UserError(
+            f"{network.name} knows no background (its classes: {', '.join(network.class_names)}), so --effect "
+            f"{options.effect} has nothing to replace. Use --effect overlay or mask."
+        )
+    effect = _effect(options)
+    return View(foreground, lambda image, values: effect(image, alpha(values, image, options.refine)))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits (..., classes)."""
+    exponent = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponent / exponent.sum(-1, keepdims=True)
+
+
+def labels_at(probabilities: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels uint8 at `size` (height, width) of probabilities (height, width, classes), resized before the choice."""
+    resized = cv2.resize(probabilities.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR)
+    return resized.argmax(axis=-1).astype(np.uint8)
 
 
 def foreground(logits: np.ndarray) -> np.ndarray:
     """Probability (height, width) that a pixel is no background, from logits (height, width, classes)."""
     if logits.shape[-1] == 1:
         return 1 / (1 + np.exp(-np.clip(logits[..., 0], -30, 30)))
-    exponent = np.exp(logits - logits.max(-1, keepdims=True))
-    return 1 - exponent[..., 0] / exponent.sum(-1)
+    return 1 - softmax(logits)[..., 0]
 
 
 def guided_filter(guide: np.ndarray, mask: np.ndarray, radius: int, epsilon: float = 1e-3) -> np.ndarray:
@@ -137,23 +182,24 @@ def _cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return picture[top : top + size[0], left : left + size[1]]
 
 
-def _probability(network: Predictor, image: np.ndarray) -> np.ndarray:
-    return foreground(network.logits(data.prepare_image(image, network.input_size)[None])[0])
+def _values(network: Predictor, view: View, image: np.ndarray) -> np.ndarray:
+    return view.values(network.logits(data.prepare_image(image, network.input_size)[None])[0])
 
 
-def _segment_photo(network: Predictor, options: PredictOptions, effect: Callable, image: np.ndarray) -> np.ndarray:
-    return effect(image, alpha(_probability(network, image), image, options.refine))
+def _segment_photo(network: Predictor, view: View, image: np.ndarray) -> np.ndarray:
+    return view.render(image, _values(network, view, image))
 
 
-def _photos(network: Predictor, options: PredictOptions, effect: Callable, output: Path) -> int:
+def _photos(network: Predictor, options: PredictOptions, view: View, output: Path) -> int:
     paths = [path for path in sorted(Path(options.input).iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise UserError(f"{options.input} holds no photo ({', '.join(IMAGE_SUFFIXES)}).")
     progress, broken = command.progress("segmenting"), []
     for i, path in enumerate(paths, start=1):
         try:
-            result = _segment_photo(network, options, effect, data.read_image(path))
-            pictures.write(output / (f"{path.stem}.png" if options.effect == "mask" else path.name), result)
+            result = _segment_photo(network, view, data.read_image(path))
+            name = f"{path.stem}.png" if options.effect == "mask" else path.name
+            pictures.write(output / name, result, view.colors)
         except UserError as error:
             broken.append(str(error))
         progress(i, len(paths))
@@ -163,7 +209,7 @@ def _photos(network: Predictor, options: PredictOptions, effect: Callable, outpu
     return 0
 
 
-def _video(network: Predictor, options: PredictOptions, effect: Callable, output: Path) -> int:
+def _video(network: Predictor, options: PredictOptions, view: View, output: Path) -> int:
     if not 0 <= options.smoothing < 1:
         raise UserError(f"--smoothing is from 0 to below 1. Received: {options.smoothing}")
     if output.suffix != ".mp4":
@@ -174,7 +220,7 @@ def _video(network: Predictor, options: PredictOptions, effect: Callable, output
         raise UserError(f"{options.input} gives no picture: it is no video, is damaged, or no such camera is there.")
     total = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
     rate = capture.get(cv2.CAP_PROP_FPS) or 30.0
-    progress, done, started, probability = command.progress("segmenting"), 0, time.monotonic(), None
+    progress, done, started, values = command.progress("segmenting"), 0, time.monotonic(), None
     with command.whole_file(output) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), rate, frame.shape[1::-1])
         if not writer.isOpened():
@@ -182,8 +228,10 @@ def _video(network: Predictor, options: PredictOptions, effect: Callable, output
         try:
             while ok:
                 image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                probability = smooth(probability, _probability(network, image), options.smoothing)
-                result = effect(image, alpha(probability, image, options.refine))
+                values = smooth(values, _values(network, view, image), options.smoothing)
+                result = view.render(image, values)
+                if view.colors is not None:
+                    result = view.colors[result]
                 code = cv2.COLOR_GRAY2BGR if result.ndim == 2 else cv2.COLOR_RGB2BGR
                 writer.write(cv2.cvtColor(result, code))
                 done += 1

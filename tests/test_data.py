@@ -125,7 +125,7 @@ def test_ccp_person_is_every_pixel_that_is_not_null(tmp_path):
     _, labels = data.load("ccp", tmp_path, "train").load(0)
     np.testing.assert_array_equal(labels, truth > 0)
     (tmp_path / "annotations" / "pixel-level" / "0000.mat").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"0000\.mat is no CCP annotation"):
+    with pytest.raises(UserError, match=r"0000\.mat is no MATLAB file"):
         data.load("ccp", tmp_path, "train").load(0)
 
 
