@@ -20,6 +20,7 @@ from keras_models import build, command, data, fitting, losses, names, pictures,
 from keras_models.command import UserError, option
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
+from keras_models.data.datasets import splits
 from keras_models.presets import load_model
 from keras_models.recipes import RECIPES, Recipe, Stage, recipe_names
 
@@ -147,6 +148,8 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
         weights, state = _weights_by_layer(model), None
     runs.write_preview(folder, model, validation)
     where = f" --dataset {options.dataset} --data-dir {options.data_dir}" if options.data_dir else ""
+    if options.data_dir and "test" not in splits(options.dataset, options.data_dir):
+        where += " --split val"
     print(f"\nDone: {folder / 'model.keras'}, with a look at it in {folder / 'preview.png'}. Next:")
     print(f"  python -m keras_models.evaluate {folder}{where}")
     print(f"  python tflite/convert.py {folder} --quantize int8 -o {model.name}.tflite")

@@ -12,6 +12,7 @@ from keras_models import data, evaluate, pictures, predict, presets, train
 from keras_models.command import UserError
 from keras_models.data import parts
 from tests.test_data import SIZE, read, write
+from tflite import convert
 
 NAMES = ("background", "ball", "box")
 COLORS = ((0, 0, 0), (250, 10, 10), (10, 10, 250))
@@ -115,7 +116,7 @@ def test_camvid_in_both_its_layouts(tmp_path, folders):
     assert dataset.class_names[3] == "road"
     assert (labels[0] == 3).all()
     assert (labels[1:] == 255).all()
-    with pytest.raises(UserError, match="no folder"):
+    with pytest.raises(UserError, match=r"no folder test\. It has the splits: train"):
         data.load("camvid", tmp_path, "test")
 
 
@@ -216,3 +217,7 @@ def test_training_on_several_classes_learns_and_remembers_their_names(tmp_path):
     assert presets.classes_of(run, 3)[0] == NAMES
     losses = [float(line.split(",")[2]) for line in (run / "history.csv").read_text().splitlines()[1:]]
     assert losses[-1] < 0.7 * losses[0]
+    assert convert.main([str(run), "--quantize", "float32", "-o", str(tmp_path / "scenes.tflite")]) == 0
+    converted = evaluate.predictor(tmp_path / "scenes.tflite")
+    assert converted.class_names == NAMES
+    assert evaluate.evaluate(converted, data.load("folder", root, "val")).figures["class_iou"].keys() == set(NAMES)

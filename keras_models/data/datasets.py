@@ -153,6 +153,8 @@ def _ccp_files(root: Path, split: str) -> tuple[list[str], dict[Path, dict[str, 
 
 
 def _camvid(root: Path, split: str, name: str) -> Dataset:
+    if split not in splits(name, root):
+        raise UserError(f"{root} has no folder {split}. It has the splits: {', '.join(splits(name, root)) or 'none'}.")
     folders = (root / split / "images", root / split / "labels")
     if not folders[0].is_dir():  # SegNet's copy of it
         folders = (root / split, root / f"{split}annot")
