@@ -130,6 +130,8 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     validation = data.load(options.dataset, options.data_dir, "val")
     if options.dataset == "drawings":
         print("No dataset given: training on the built-in drawings. They show the road; they are no photos of people.")
+    if len(training.class_names) > 2:
+        print(f"{len(training.class_names)} classes: {', '.join(training.class_names)}")
     stages = [_prepare(stage, training) for stage in recipe.stages]
     largest = tuple(max(model.input_shape[axis] for _, model in stages) for axis in (1, 2))
     samples = pipeline.cache(training, largest, command.progress(f"reading {training.title}"))

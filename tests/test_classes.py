@@ -11,7 +11,7 @@ import scipy.io
 from keras_models import data, evaluate, pictures, predict, presets, train
 from keras_models.command import UserError
 from keras_models.data import parts
-from tests.test_data import SIZE, read, write
+from tests.test_data import SIZE, make_folder, read, write
 from tflite import convert
 
 NAMES = ("background", "ball", "box")
@@ -98,11 +98,22 @@ def test_damaged_matlab_mask_is_named(tmp_path):
         read(root)
 
 
-def test_palette_mask_without_class_list_says_what_to_do(tmp_path):
-    root = make_scenes(tmp_path, "palette")
+@pytest.mark.parametrize("kind", SAVERS)
+def test_labels_without_a_list_get_numbers_for_names(tmp_path, kind):
+    root = make_scenes(tmp_path, kind)
     (root / "classes.txt").unlink()
-    with pytest.raises(UserError, match=r"classes\.txt"):
-        read(root)
+    dataset = data.load("folder", root, "train")
+    assert dataset.class_names == ("background", "class 1", "class 2")
+    np.testing.assert_array_equal(dataset.load(3)[1], scene(3)[1])
+
+
+def test_smoothed_foreground_masks_are_no_labels(tmp_path):
+    root = make_folder(tmp_path)
+    for path in (root / "masks").iterdir():
+        write(path, cv2.GaussianBlur(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), (5, 5), 0))
+    dataset = data.load("folder", root, "train")
+    assert dataset.class_names == ("background", "person")
+    assert set(np.unique(dataset.load(0)[1])) == {0, 1}
 
 
 @pytest.mark.parametrize("folders", [("train/images", "train/labels"), ("train", "trainannot")])

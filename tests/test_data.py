@@ -79,7 +79,7 @@ BREAKAGES = {
     "unreadable mask": (lambda root: (root / "masks/03.png").write_bytes(b"\x89PNG"), "03.png is no readable image"),
     "other size": (lambda root: write(root / "masks/03.png", np.zeros((20, 30), np.uint8)), "03.png is 30x20, but its"),
     "three channels": (lambda root: write(root / "masks/03.png", np.zeros((48, 40, 3), np.uint8)), "has 3 channels"),
-    "palette": (lambda root: palette_png(root / "masks/03.png"), "03.png is a palette image"),
+    "palette": (lambda root: palette_png(root / "masks/03.png"), "03.png holds labels"),
     "0/1 for 0/255": (lambda root: write(root / "masks/03.png", np.ones((48, 40), np.uint8)), "values 0 and 1"),
     "16 bits": (lambda root: write(root / "masks/03.png", np.ones((48, 40), np.uint16)), "uint16"),
     "no mask": (lambda root: (root / "masks/03.png").unlink(), r"masks.03\.\* \(listed, not there\)"),

@@ -146,6 +146,22 @@ def test_every_recipe_is_one_that_training_understands():
     assert checked >= 2
 
 
+STAGED = [name for name in RECIPES for recipe in RECIPES[name].values() if len({s.network for s in recipe.stages}) > 1]
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_a_stage_hands_nearly_all_its_weights_to_the_next(name):
+    first, second = (
+        registry.build(stage.network, classes=2, input_size=(2 * registry.network(name).multiple,) * 2)
+        for stage in RECIPES[name]["paper"].stages
+    )
+    for model, value in ((first, 1.0), (second, 0.0)):
+        model.set_weights([np.full(weight.shape, value) for weight in model.get_weights()])
+    train._set_weights(second, train._weights_by_layer(first))
+    handed = sum(int(weight.sum()) for weight in second.get_weights())
+    assert handed > 0.95 * first.count_params()
+
+
 def test_iterations_stand_for_epochs_until_epochs_are_given():
     options = train.TrainOptions(network="lipnet", dataset="ccp_parts")
     assert train.choose_recipe(options).stages[0].iterations == 20_000

@@ -1,8 +1,8 @@
 """Datasets in the layout of their own downloads, all seen as a list of (image, labels).
 
 `folder`     `images/` and `masks/` with equal stems; optional `train.txt`, `val.txt`, `test.txt`, one stem per line.
-             Masks are grey, 0 background and 255 foreground; with a `classes.txt` (a class per line, as `name` or
-             `name R G B`) they hold labels from 0, and 255 for void, as grey PNG, palette PNG or `.mat`
+             Masks are grey, 0 background and 255 foreground; or they hold labels from 0, and 255 for void, as grey
+             PNG, palette PNG or `.mat`, and `classes.txt` names them (one per line, as `name` or `name R G B`)
 `eg1800`     EG1800 portraits (Shen et al., 2016), the same layout
 `ccp`        Clothing Co-Parsing: `photos/`, `annotations/pixel-level/*.mat`; the person is every pixel that is not null
 `ccp_parts`  the same photos with the 4 + 1 body parts of Improved DeepLabv3+, see `parts.py`
@@ -25,10 +25,12 @@ from keras_models.data import drawings
 from keras_models.data.images import (
     IMAGE_SUFFIXES,
     VOID,
+    holds_labels,
     prepare_image,
     read_binary_mask,
     read_image,
     read_labels,
+    read_mask,
     read_mat,
 )
 from keras_models.data.parts import PARTS, body_parts
@@ -104,18 +106,17 @@ def dataset_names() -> list[str]:
 
 
 def _folder(root: Path, split: str, name: str) -> Dataset:
-    names, colors = _read_classes(root / "classes.txt")
-    suffixes = (".png", ".bmp") if names == CLASS_NAMES else (".png", ".bmp", ".mat")
-    images, masks = _by_stem(root / "images", IMAGE_SUFFIXES), _by_stem(root / "masks", suffixes)
+    images, masks = _by_stem(root / "images", IMAGE_SUFFIXES), _by_stem(root / "masks", (".png", ".bmp", ".mat"))
     stems = _split(root, split, sorted(images))
-    read = read_binary_mask if names == CLASS_NAMES else lambda path: read_labels(path, len(names))
+    listed = root / "classes.txt"
+    names, colors = _read_classes(listed) if listed.is_file() else (_found_classes(list(masks.values())), None)
+    read = read_binary_mask if names is None else lambda path: read_labels(path, len(names))
+    names = names or CLASS_NAMES
     return _paired(f"{name} {split}", stems, {root / "images": images, root / "masks": masks}, read, names, colors)
 
 
 def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple | None]:
     """Names and colours of `classes.txt`: one class per line, background first, as `name` or `name R G B`."""
-    if not path.is_file():
-        return CLASS_NAMES, None
     names, colors = [], []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         words = line.split()
@@ -129,6 +130,31 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple | None]:
     if not 2 <= len(names) <= VOID or len(set(names)) < len(names):
         raise UserError(f"{path} must name 2 to {VOID} different classes, one per line. Received: {len(names)} lines")
     return tuple(names), tuple(colors) if all(colors) else None
+
+
+def _found_classes(masks: list[Path], looked_at: int = 8) -> tuple[str, ...] | None:
+    """Numbered classes where masks hold labels that no list names; None for masks of 0 and 255.
+
+    Palettes and MATLAB files hold labels. Grey masks tell by the values in a few of them: between 0 and 255 a smoothed
+    edge goes through all greys, labels stay low. A mask that cannot be read says nothing here; whoever reads it will.
+    """
+
+    def values(path: Path) -> np.ndarray:
+        try:
+            return np.setdiff1d(read_mask(path), VOID)
+        except UserError:
+            return np.zeros(1, np.uint8)
+
+    labelled = [path for path in masks if holds_labels(path)]
+    if not masks or (labelled and len(labelled) < len(masks)):
+        return None
+    if not labelled:
+        highest = max(values(path).max(initial=0) for path in masks[:: max(1, len(masks) // looked_at)])
+        if highest <= 1 or highest > 127:
+            return None
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        count = 1 + max(int(found.max(initial=0)) for found in pool.map(values, masks))
+    return CLASS_NAMES if count <= 2 else ("background", *(f"class {i}" for i in range(1, count)))
 
 
 def _ccp(root: Path, split: str, name: str) -> Dataset:

@@ -27,20 +27,12 @@ def read_binary_mask(path: str | Path) -> np.ndarray:
 
     UserError names a mask that is unreadable, has a palette or three channels, or holds 0/1 instead of 0/255.
     """
-    path = Path(path)
-    mask = _decode(path, cv2.IMREAD_UNCHANGED)
-    if _png_has_palette(path):
+    if holds_labels(path):
         raise UserError(
-            f"{path} is a palette image. A foreground mask is one grey channel, background 0 and foreground 255; "
-            "export it as greyscale. For several classes, list their names in classes.txt beside images/ and masks/."
+            f"{path} holds labels, a palette's or MATLAB's, unlike the masks beside it. A foreground mask is one grey "
+            "channel, background 0 and foreground 255. For several classes, list their names in classes.txt."
         )
-    if mask.ndim == 3:
-        raise UserError(
-            f"{path} has {mask.shape[2]} channels. A foreground mask is one grey channel, 0 for background and 255 for "
-            "foreground; export it as greyscale."
-        )
-    if mask.dtype != np.uint8:
-        raise UserError(f"{path} has {mask.dtype} pixels. Save the mask with 8 bits per pixel, 0 and 255.")
+    mask = read_mask(path)
     if 0 < mask.max() <= 1:
         raise UserError(f"{path} has the values 0 and 1. Multiply the mask by 255: background 0, foreground 255.")
     return (mask > 127).astype(np.uint8)
@@ -51,20 +43,7 @@ def read_labels(path: str | Path, classes: int) -> np.ndarray:
 
     UserError names a mask that is unreadable, has colours instead of labels, or a label that is no class.
     """
-    path = Path(path)
-    if path.suffix.lower() == ".mat":
-        labels = read_mat(path)
-    elif _png_has_palette(path):
-        labels = _read_palette_indices(path)
-    else:
-        labels = _decode(path, cv2.IMREAD_UNCHANGED)
-        if labels.ndim == 3:
-            raise UserError(
-                f"{path} has {labels.shape[2]} channels. A mask of several classes is one channel of labels, 0 to "
-                f"{classes - 1} (255: void), as a grey or palette PNG."
-            )
-        if labels.dtype != np.uint8:
-            raise UserError(f"{path} has {labels.dtype} pixels. Save the mask with 8 bits per pixel.")
+    labels = read_mask(path)
     wrong = np.setdiff1d(labels, [*range(classes), VOID])
     if wrong.size:
         raise UserError(
@@ -72,6 +51,30 @@ def read_labels(path: str | Path, classes: int) -> np.ndarray:
             f"{classes - 1}, and 255 for void. Add the missing names to classes.txt, or correct the mask."
         )
     return labels
+
+
+def holds_labels(path: str | Path) -> bool:
+    """Whether a mask's kind says that its values are labels: a palette PNG or a MATLAB file."""
+    path = Path(path)
+    return path.suffix.lower() == ".mat" or _png_has_palette(path)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """The values uint8 (height, width) of a mask: grey, a palette's indices or a MATLAB file's. UserError names it."""
+    path = Path(path)
+    if path.suffix.lower() == ".mat":
+        return read_mat(path)
+    if _png_has_palette(path):
+        return _read_palette_indices(path)
+    mask = _decode(path, cv2.IMREAD_UNCHANGED)
+    if mask.ndim == 3:
+        raise UserError(
+            f"{path} has {mask.shape[2]} channels. A mask is one channel: grey, 0 for background and 255 for "
+            "foreground, or a label per pixel as grey or palette PNG."
+        )
+    if mask.dtype != np.uint8:
+        raise UserError(f"{path} has {mask.dtype} pixels. Save the mask with 8 bits per pixel.")
+    return mask
 
 
 def read_mat(path: str | Path, variable: str | None = None) -> np.ndarray:
