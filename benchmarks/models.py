@@ -1,12 +1,14 @@
 """Every form of one network side by side, by the project's own commands.
 
 `python -m benchmarks.models extremec3-eg1800 --dataset eg1800 --data-dir DIR` converts the network to float32, float16,
-dynamic and int8 (calibrated on photos of --data-dir), measures each on the test split, counts operations outside int8,
-and times all of them in one interleaved run. Writes results/models-NAME.json.
+dynamic range, int8 after training and int8 with quantization-aware training, prunes it and clusters it, all on the
+training split of --data-dir; measures each on the test split, counts operations outside int8, and times all of them in
+one interleaved run. Writes results/models-NAME.json. What was made stays in --folder, and is not made again.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -18,7 +20,15 @@ from benchmarks import machine
 from keras_models import command
 from keras_models.command import option
 
-FORMS = ("float32", "float16", "dynamic", "int8")
+FORMS = {
+    "float32": ["--quantize", "float32"],
+    "float16": ["--quantize", "float16"],
+    "dynamic": ["--quantize", "dynamic"],
+    "int8": ["--quantize", "int8"],
+    "int8, QAT": ["--quantize", "qat"],
+    "int8, half pruned": ["--quantize", "int8", "--prune", "0.5"],
+    "int8, 16 clusters": ["--quantize", "int8", "--cluster", "16"],
+}
 ROOT = Path(__file__).parents[1]
 
 
@@ -29,8 +39,9 @@ class ModelsOptions:
     model: str = option(positional=True, metavar="MODEL", help="run folder, preset or .keras")
     dataset: str = option("eg1800", help="kind of dataset")
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
-    calibration: str | None = option(None, metavar="DIR", help="photos to calibrate on (default: the dataset's folder)")
+    epochs: int = option(3, help="epochs of each fine-tuning")
     runs: int = option(200, help="timed runs per model")
+    folder: str = option("build/models", metavar="DIR", help="where the .tflite files go")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,30 +53,34 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__,
         example="python -m benchmarks.models extremec3-eg1800 --dataset eg1800 --data-dir eg1800",
     )
-    where = ["--dataset", options.dataset] + (["--data-dir", options.data_dir] if options.data_dir else [])
-    photos = options.calibration or options.data_dir
-    with tempfile.TemporaryDirectory() as folder:
-        files = {form: Path(folder) / f"{form}.tflite" for form in FORMS}
-        rows = []
-        for form, file in files.items():
-            calibration = ["--calibration", photos] if form == "int8" and photos else []
-            _run(ROOT / "tflite" / "convert.py", options.model, "--quantize", form, *calibration, "-o", file)
-            found = _json("-m", "tflite.inspect", file, folder=folder)
-            measured = _json("-m", "keras_models.evaluate", file, *where, folder=folder)
-            rows.append({"form": form, "bytes": file.stat().st_size, **_without_path(found), **measured})
-        timed = _json(
-            "-m", "tflite.benchmark", *files.values(), "--threads", "1,2", "--runs", options.runs, folder=folder
-        )
-        for row, file in zip(rows, files.values(), strict=True):
-            for run in timed["runs"]:
-                if Path(run["model"]).name == file.name:
-                    row[f"median_ms_{run['threads']}"] = run["median_ms"]
+    data_dir = [str(Path(options.data_dir).resolve())] if options.data_dir else []
+    where = ["--dataset", options.dataset, *(["--data-dir", *data_dir] if data_dir else [])]
+    name, folder, rows = Path(options.model).stem, Path(options.folder).resolve(), []
+    files = [folder / f"{name}-{'-'.join(arguments[1::2])}.tflite" for arguments in FORMS.values()]
+    for (form, arguments), file in zip(FORMS.items(), files, strict=True):
+        if not file.is_file():
+            tuned = {"--prune", "--cluster", "qat"} & set(arguments)
+            photos = [*where, "--epochs", options.epochs] if tuned else []
+            if form == "int8" and data_dir:
+                photos = ["--calibration", *data_dir]
+            _run(ROOT / "tflite" / "convert.py", options.model, *arguments, *photos, "-o", file)
+        found = _json("-m", "tflite.inspect", file)
+        measured = _json("-m", "keras_models.evaluate", file, *where)
+        sizes = {"bytes": file.stat().st_size, "gzip_bytes": len(gzip.compress(file.read_bytes(), mtime=0))}
+        rows.append({"form": form, **sizes, **_without_path(found), **measured})
+    timed = _json("-m", "tflite.benchmark", *files, "--threads", "1,2", "--runs", options.runs)
+    for row, file in zip(rows, files, strict=True):
+        for run in timed["runs"]:
+            if Path(run["model"]).name == file.name:
+                row[f"median_ms_{run['threads']}"] = run["median_ms"]
     for row in rows:
         for threads in (1, 2):
             row[f"speedup_{threads}"] = rows[0][f"median_ms_{threads}"] / row[f"median_ms_{threads}"]
         print(f"{row['form']:8s} foreground IoU {row['foreground_iou']:.4f}  {row['median_ms_1']:.2f} ms")
-    name = Path(options.model).stem
-    protocol = f"{rows[0]['images']} test photos of {options.dataset}; medians of {options.runs} interleaved runs"
+    protocol = (
+        f"{rows[0]['images']} test photos of {options.dataset}; fine-tuning of {options.epochs} epochs on its training "
+        f"split; medians of {options.runs} interleaved runs"
+    )
     machine.write(f"models-{name}", {"model": name, "protocol": protocol, "forms": rows})
 
 
@@ -73,10 +88,11 @@ def _run(*arguments) -> None:
     subprocess.run([sys.executable, *map(str, arguments)], check=True, cwd=ROOT)
 
 
-def _json(*arguments, folder: str) -> dict:
-    file = Path(folder) / "figures.json"
-    _run(*arguments, "--json", file)
-    return json.loads(file.read_text(encoding="utf-8"))
+def _json(*arguments) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "figures.json"
+        _run(*arguments, "--json", file)
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _without_path(found: dict) -> dict:

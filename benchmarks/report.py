@@ -43,9 +43,27 @@ def _machine(result: dict) -> str:
     return f"{m['processor']}, {m['cores']} cores, {m['date']}; LiteRT {m['ai-edge-litert']}"
 
 
+def _accuracies(several: bool) -> list[dict]:
+    """The results/accuracy-*.json of data with more than two classes, or of the others."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("accuracy-*.json"))]
+    return [result for result in results if (len(result["class_iou"]) > 2) == several]
+
+
+def classes() -> str:
+    """IoU of each class of the networks trained on data of several classes."""
+    tables = []
+    for r in _accuracies(several=True):
+        ious = [("mean", r["mean_iou"]), *r["class_iou"].items()]
+        cells = ["-" if iou is None else f"{iou:.3f}" for _, iou in ious]
+        size = "x".join(map(str, r["input_size"]))
+        title = f"{r['title']}, {r['parameters']:,} parameters, {size}; {r['images']} photos of {r['data']}:"
+        tables.append(f"{title}\n\n{_rows([name for name, _ in ious], [cells])}")
+    return "\n\n".join(tables)
+
+
 def accuracy() -> str:
     """Accuracy of the trained networks, one row per results/accuracy-*.json."""
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("accuracy-*.json"))]
+    results = _accuracies(several=False)
     rows = [
         [r["title"], f"{r['parameters']:,}", f"{r['macs'] / 1e9:.4f} G", r["data"], r["images"]]
         + [f"{r[key]:.4f}" for key in ("foreground_iou", "mean_iou", "boundary_iou")]
@@ -62,6 +80,7 @@ def models() -> str:
         [
             form["form"],
             f"{form['bytes'] / 1024:.0f} KiB",
+            f"{form['gzip_bytes'] / 1024:.0f} KiB",
             f"{form['foreground_iou']:.4f}",
             f"{form['boundary_iou']:.4f}",
             f"{form['float_ops']} of {form['total']}",
@@ -72,7 +91,17 @@ def models() -> str:
         ]
         for form in result["forms"]
     ]
-    header = ["form", "size", "foreground IoU", "boundary IoU", "float ops", "partitions", "1 thread", "x float32"]
+    header = [
+        "form",
+        "size",
+        "gzip",
+        "foreground IoU",
+        "boundary IoU",
+        "float ops",
+        "partitions",
+        "1 thread",
+        "x float32",
+    ]
     header += ["x float32, 2 threads"]
     return _rows(header, rows) + f"\n\nMeasured on {_machine(result)}; {result['protocol']}."
 
@@ -96,7 +125,7 @@ def kernels() -> str:
     return _rows(["operation", "float32", "int8", "x float32"], rows) + f"\n\n{result['protocol']}; {_machine(result)}."
 
 
-TABLES = {"accuracy": accuracy, "models": models, "pipeline": pipeline, "kernels": kernels}
+TABLES = {"accuracy": accuracy, "classes": classes, "models": models, "pipeline": pipeline, "kernels": kernels}
 
 if __name__ == "__main__":
     main()
