@@ -174,7 +174,7 @@ def _run_stage(number, count, stage, model, samples, validation, seed, folder, s
     batches = pipeline.training_batches(
         samples,
         batch_size=batch_size,
-        augmentation=stage.augmentation,
+        augmentation=dataclasses.replace(stage.augmentation, mirrored=validation.mirrored),
         seed=seed * 1000 + number,
         first_epoch=0 if state is None else int(state["epoch"]),
         pairs=stage.consistency_weight > 0,

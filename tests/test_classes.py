@@ -127,8 +127,53 @@ def test_camvid_in_both_its_layouts(tmp_path, folders):
     assert dataset.class_names[3] == "road"
     assert (labels[0] == 3).all()
     assert (labels[1:] == 255).all()
-    with pytest.raises(UserError, match=r"no folder test\. It has the splits: train"):
+    with pytest.raises(UserError, match=r"no test split of camvid\. It has: train"):
         data.load("camvid", tmp_path, "test")
+
+
+def one_photo(images, masks, value):
+    """A photo and its mask, all of one stored value but for a first row of 255."""
+    mask = np.full(SIZE, value, np.uint8)
+    mask[0] = 255
+    for path, picture in ((images, np.zeros((*SIZE, 3), np.uint8)), (masks, mask)):
+        path.parent.mkdir(parents=True)
+        write(path, picture)
+
+
+LAYOUTS = {
+    "lip": ("TrainVal_images/train_images/7.jpg", "TrainVal_parsing_annotations/train_segmentations/7.png", 15),
+    "atr_parts": ("JPEGImages/7.jpg", "SegmentationClassAug/7.png", 11),
+    "cityscapes": ("leftImg8bit/train/ulm/7_leftImg8bit.png", "gtFine/train/ulm/7_gtFine_labelIds.png", 26),
+    "voc_person": ("JPEGImages/7.jpg", "SegmentationClass/7.png", 15),
+}
+NAMED = {"lip": "right arm", "atr_parts": "head", "cityscapes": "car", "voc_person": "person"}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_published_layouts(name, tmp_path):
+    images, masks, stored = LAYOUTS[name]
+    one_photo(tmp_path / images, tmp_path / masks, stored)
+    (tmp_path / "train.txt").write_text("7\n")
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("7\n")
+    dataset = data.load(name, tmp_path, "train")
+    labels = dataset.load(0)[1]
+    assert dataset.class_names[labels[5, 5]] == NAMED[name]
+    assert (labels[0] == 255).all()
+    one_photo(tmp_path / "other" / images, tmp_path / "more" / masks, 99)
+    (tmp_path / "more" / masks).replace(tmp_path / masks)
+    with pytest.raises(UserError, match="holds the value 99"):
+        dataset.load(0)
+
+
+def test_a_flip_exchanges_left_and_right():
+    labels = np.zeros(SIZE, np.uint8)
+    labels[:, :10] = 14
+    labels[:, 30:] = 15
+    image = np.zeros((*SIZE, 3), np.uint8)
+    still = data.Augmentation(rotation_degrees=0, scale=(1, 1), shift=0, mirrored=((14, 15),))
+    seen = {still.warp(image, labels, SIZE, np.random.default_rng(seed))[1][5, 5] for seed in range(8)}
+    assert seen == {14}  # mirrored or not, the left arm is at the left
 
 
 def person():

@@ -18,7 +18,8 @@ class Augmentation:
     rotation_degrees: both ways. scale: of the size that fills the input. shift: fraction of the input's side, both
     ways. stretch: of the aspect ratio, both ways (0.2: up to a fifth wider or narrower). Each of colour, blur and noise
     happens with `probability`. noise: the largest standard deviation, in grey values of 0-255. outside: the label of
-    what the warp brings in from outside the photo: 0 is background, 255 counts for nothing.
+    what the warp brings in from outside the photo: 0 is background, 255 counts for nothing. mirrored: pairs of labels
+    that change places when the photo is flipped, as the left and the right arm.
     """
 
     rotation_degrees: float = 45
@@ -34,6 +35,7 @@ class Augmentation:
     blur: tuple[int, ...] = (3, 5)
     noise: float = 10
     outside: int = 0
+    mirrored: tuple[tuple[int, int], ...] = ()
 
     def __call__(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
         """RGB uint8 and labels uint8 at `size` (height, width): one random warp of both, then the image's colours."""
@@ -58,6 +60,7 @@ class Augmentation:
         matrix = _translation(-width / 2, -height / 2) @ matrix
         if self.flip and rng.random() < 0.5:
             matrix = np.diag([-1.0, 1, 1]) @ matrix
+            labels = self._exchange(labels)
         stretch = np.exp(rng.uniform(-1, 1) * np.log1p(self.stretch) / 2)
         scale = np.exp(rng.uniform(*np.log(self.scale)))
         matrix = np.diag([scale * stretch, scale / stretch, 1]) @ matrix
@@ -69,6 +72,12 @@ class Augmentation:
         image = cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
         labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=self.outside)
         return image, labels
+
+    def _exchange(self, labels):
+        exchanged = labels.copy()
+        for left, right in self.mirrored:
+            exchanged[labels == left], exchanged[labels == right] = right, left
+        return exchanged
 
     def _colour(self, image, rng):
         saturation, brightness, contrast, sharpness = (

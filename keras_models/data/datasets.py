@@ -4,10 +4,9 @@
              Masks are grey, 0 background and 255 foreground; or they hold labels from 0, and 255 for void, as grey
              PNG, palette PNG or `.mat`, and `classes.txt` names them (one per line, as `name` or `name R G B`)
 `eg1800`     EG1800 portraits (Shen et al., 2016), the same layout
-`ccp`        Clothing Co-Parsing: `photos/`, `annotations/pixel-level/*.mat`; the person is every pixel that is not null
-`ccp_parts`  the same photos with the 4 + 1 body parts of Improved DeepLabv3+, see `parts.py`
-`camvid`     CamVid street scenes, 11 classes: `train/images`, `train/labels`, or SegNet's `train`, `trainannot`
 `drawings`   drawn portraits, made on the fly; needs no data at all
+
+The other published sets are in `published.py`.
 """
 
 from __future__ import annotations
@@ -31,25 +30,11 @@ from keras_models.data.images import (
     read_image,
     read_labels,
     read_mask,
-    read_mat,
 )
-from keras_models.data.parts import PARTS, body_parts
+from keras_models.data.listing import SPLITS, by_stem, stems_of
+from keras_models.data.published import PUBLISHED
 
-SPLITS = ("train", "val", "test")
 CLASS_NAMES = ("background", "person")
-CAMVID = {  # SegNet's eleven classes, in the order of its labels; 11 is void
-    "sky": (128, 128, 128),
-    "building": (128, 0, 0),
-    "pole": (192, 192, 128),
-    "road": (128, 64, 128),
-    "pavement": (0, 0, 192),
-    "tree": (128, 128, 0),
-    "sign": (192, 128, 128),
-    "fence": (64, 64, 128),
-    "car": (64, 0, 128),
-    "pedestrian": (64, 64, 0),
-    "bicyclist": (0, 128, 192),
-}
 
 
 @dataclass(frozen=True)
@@ -64,6 +49,7 @@ class Dataset:
     load: Callable[[int], tuple[np.ndarray, np.ndarray]]
     class_names: tuple[str, ...] = CLASS_NAMES
     colors: tuple[tuple[int, int, int], ...] | None = None  # RGB of each class; None: `pictures.palette`
+    mirrored: tuple[tuple[int, int], ...] = ()  # pairs of labels, left and right, that a mirrored photo exchanges
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,7 +63,7 @@ class Dataset:
 
 def load(name: str, data_dir: str | Path | None = None, split: str = "train") -> Dataset:
     """The split of a dataset, its files listed but not yet read. UserError says what is missing and where."""
-    if name not in _READERS:
+    if name not in dataset_names():
         raise UserError(f"Unknown dataset. Valid names: {', '.join(dataset_names())}. Received: {name!r}")
     if split not in SPLITS:
         raise UserError(f"Unknown split. Valid names: {', '.join(SPLITS)}. Received: {split!r}")
@@ -88,31 +74,38 @@ def load(name: str, data_dir: str | Path | None = None, split: str = "train") ->
     root = Path(data_dir)
     if not root.is_dir():
         raise UserError(f"There is no folder {root}. --data-dir must name the folder of the dataset {name!r}.")
-    return _READERS[name](root, split, name)
+    if name in PUBLISHED:
+        published = PUBLISHED[name]
+        if published.splits and split not in published.splits(root):
+            there = ", ".join(published.splits(root)) or "none"
+            raise UserError(f"{root} has no {split} split of {name}. It has: {there}.")
+        stems, files = published.files(root, split)
+        facts = {"class_names": published.class_names, "colors": published.colors, "mirrored": published.mirrored}
+        return _paired(f"{name} {split}", stems, files, published.read, **facts)
+    return _folder(root, split, name)
 
 
 def splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
-    """The splits that a dataset's folder has: by its folders or lists, or all of them, divided by tens."""
+    """The splits that a dataset's folder has: by its own lists or folders, or else all, divided by tens."""
     root = Path(data_dir)
-    if name == "camvid":
-        return tuple(split for split in SPLITS if (root / split).is_dir())
-    listed = tuple(split for split in SPLITS if (root / f"{split}.txt").is_file())
-    return listed or SPLITS
+    if name in PUBLISHED and PUBLISHED[name].splits:
+        return PUBLISHED[name].splits(root)
+    return tuple(split for split in SPLITS if (root / f"{split}.txt").is_file()) or SPLITS
 
 
 def dataset_names() -> list[str]:
     """The names that `load` accepts."""
-    return sorted(_READERS)
+    return sorted(["folder", "eg1800", "drawings", *PUBLISHED])
 
 
 def _folder(root: Path, split: str, name: str) -> Dataset:
-    images, masks = _by_stem(root / "images", IMAGE_SUFFIXES), _by_stem(root / "masks", (".png", ".bmp", ".mat"))
-    stems = _split(root, split, sorted(images))
+    images, masks = by_stem(root / "images", IMAGE_SUFFIXES), by_stem(root / "masks", (".png", ".bmp", ".mat"))
+    stems = stems_of(root, split, sorted(images))
     listed = root / "classes.txt"
     names, colors = _read_classes(listed) if listed.is_file() else (_found_classes(list(masks.values())), None)
     read = read_binary_mask if names is None else lambda path: read_labels(path, len(names))
-    names = names or CLASS_NAMES
-    return _paired(f"{name} {split}", stems, {root / "images": images, root / "masks": masks}, read, names, colors)
+    files = {root / "images": images, root / "masks": masks}
+    return _paired(f"{name} {split}", stems, files, read, class_names=names or CLASS_NAMES, colors=colors)
 
 
 def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple | None]:
@@ -157,90 +150,21 @@ def _found_classes(masks: list[Path], looked_at: int = 8) -> tuple[str, ...] | N
     return CLASS_NAMES if count <= 2 else ("background", *(f"class {i}" for i in range(1, count)))
 
 
-def _ccp(root: Path, split: str, name: str) -> Dataset:
-    def person(path: Path) -> np.ndarray:
-        return (read_mat(path, "groundtruth") > 0).astype(np.uint8)
-
-    return _paired(f"{name} {split}", *_ccp_files(root, split), person)
-
-
-def _ccp_parts(root: Path, split: str, name: str) -> Dataset:
-    def parts(path: Path) -> np.ndarray:
-        return body_parts(read_mat(path, "groundtruth"))
-
-    return _paired(f"{name} {split}", *_ccp_files(root, split), parts, PARTS)
-
-
-def _ccp_files(root: Path, split: str) -> tuple[list[str], dict[Path, dict[str, Path]]]:
-    folders = {root / "photos": IMAGE_SUFFIXES, root / "annotations" / "pixel-level": (".mat",)}
-    files = {folder: _by_stem(folder, suffixes) for folder, suffixes in folders.items()}
-    photos, annotations = files.values()
-    return _split(root, split, sorted(photos.keys() & annotations.keys())), files
-
-
-def _camvid(root: Path, split: str, name: str) -> Dataset:
-    if split not in splits(name, root):
-        raise UserError(f"{root} has no folder {split}. It has the splits: {', '.join(splits(name, root)) or 'none'}.")
-    folders = (root / split / "images", root / split / "labels")
-    if not folders[0].is_dir():  # SegNet's copy of it
-        folders = (root / split, root / f"{split}annot")
-    images, labels = (_by_stem(folder, IMAGE_SUFFIXES) for folder in folders)
-
-    def read(path: Path) -> np.ndarray:
-        found = read_labels(path, len(CAMVID) + 1)
-        return np.where(found == len(CAMVID), VOID, found).astype(np.uint8)
-
-    files = dict(zip(folders, (images, labels), strict=True))
-    return _paired(f"{name} {split}", sorted(images), files, read, tuple(CAMVID), tuple(CAMVID.values()))
-
-
-def _paired(title, stems, files: dict[Path, dict[str, Path]], read_mask, names=CLASS_NAMES, colors=None) -> Dataset:
+def _paired(title, stems, files: dict[Path, dict[str, Path]], read, **facts) -> Dataset:
     """The dataset of `stems` from the photos and the masks in `files`: two folders, each with its files by stem."""
     _require_partners(stems, files)
     images, masks = files.values()
 
     def load(i: int):
-        return _same_size(read_image(images[stems[i]]), read_mask(masks[stems[i]]), masks[stems[i]])
+        return _same_size(read_image(images[stems[i]]), read(masks[stems[i]]), masks[stems[i]])
 
-    return Dataset(title, tuple(stems), load, names, colors)
+    return Dataset(title, tuple(stems), load, **facts)
 
 
 def _drawings(split: str) -> Dataset:
     first, count = {"train": (0, 1000), "val": (1000, 100), "test": (1100, 200)}[split]
     names = tuple(f"drawing-{first + i:04d}" for i in range(count))
     return Dataset(f"drawings {split}", names, lambda i: drawings.draw(first + i))
-
-
-_READERS = {
-    "folder": _folder,
-    "eg1800": _folder,
-    "ccp": _ccp,
-    "ccp_parts": _ccp_parts,
-    "camvid": _camvid,
-    "drawings": None,
-}
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Expected files that end in {', '.join(suffixes)} there.")
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes}
-
-
-def _split(root: Path, split: str, stems: list[str]) -> list[str]:
-    """The stems of a split: from its list, or every tenth photo for validation where the folder has no lists at all."""
-    listing = root / f"{split}.txt"
-    if listing.is_file():
-        stems = [Path(line.strip()).stem for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if not stems:
-            raise UserError(f"{listing} is empty. Expected one photo's name per line.")
-        return stems
-    if any((root / f"{other}.txt").is_file() for other in SPLITS):
-        raise UserError(f"There is no {listing}, though {root} has lists of other splits. Write it, one name per line.")
-    chosen = {"train": [s for i, s in enumerate(stems) if i % 10 < 8], "val": stems[8::10], "test": stems[9::10]}[split]
-    if not chosen:
-        raise UserError(f"{root} has {len(stems)} photos: too few for a {split} split. Ten is the least.")
-    return chosen
 
 
 def _require_partners(stems: list[str], folders: dict[Path, dict[str, Path]]) -> None:
@@ -297,7 +221,7 @@ def calibration_images(
     else:
         folder = Path(source)
         folder = next((folder / sub for sub in ("images", "photos") if (folder / sub).is_dir()), folder)
-        paths = list(_by_stem(folder, IMAGE_SUFFIXES).values())
+        paths = list(by_stem(folder, IMAGE_SUFFIXES).values())
         names, reader = [path.name for path in paths], lambda i: read_image(paths[i])
         if not paths:
             raise UserError(f"{folder} holds no photo ({', '.join(IMAGE_SUFFIXES)}).")
