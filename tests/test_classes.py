@@ -135,9 +135,9 @@ def one_photo(images, masks, value):
     """A photo and its mask, all of one stored value but for a first row of 255."""
     mask = np.full(SIZE, value, np.uint8)
     mask[0] = 255
-    for path, picture in ((images, np.zeros((*SIZE, 3), np.uint8)), (masks, mask)):
+    for path, picture, save in ((images, np.zeros((*SIZE, 3), np.uint8), write), (masks, mask, save_palette)):
         path.parent.mkdir(parents=True)
-        write(path, picture)
+        save(path, picture)
 
 
 LAYOUTS = {
@@ -164,6 +164,14 @@ def test_published_layouts(name, tmp_path):
     (tmp_path / "more" / masks).replace(tmp_path / masks)
     with pytest.raises(UserError, match="holds the value 99"):
         dataset.load(0)
+
+
+def test_grey_person_masks_of_pascal_voc_have_a_void_of_their_own(tmp_path):
+    one_photo(tmp_path / "images/7.jpg", tmp_path / "masks/7.png", 0)
+    mask = np.repeat(np.array([[0, 128, 255]], np.uint8), SIZE[0], 0).repeat([10, 10, 20], 1)
+    write(tmp_path / "masks/7.png", mask)
+    (tmp_path / "train.txt").write_text("7")
+    assert data.load("voc_person", tmp_path, "train").load(0)[1][0, [5, 15, 30]].tolist() == [0, 255, 1]
 
 
 def test_a_flip_exchanges_left_and_right():

@@ -6,7 +6,8 @@
 `lip`         Look into Person, LIP-Net's data, 20 classes: `train_images/`, `train_segmentations/` and so on
 `camvid`      CamVid street scenes, 11 classes: `train/images`, `train/labels`, or SegNet's `train`, `trainannot`
 `cityscapes`  19 classes: `leftImg8bit/train/*/`, `gtFine/train/*/*_labelIds.png`; its test split has no labels
-`voc_person`  Pascal VOC: `JPEGImages/`, `SegmentationClass/`, `ImageSets/Segmentation/*.txt`; person against the rest
+`voc_person`  Pascal VOC: `JPEGImages/`, `SegmentationClass/`, `ImageSets/Segmentation/*.txt`; person against the rest; or
+              `images/`, `masks/` with grey masks of 255 for a person and 128 for void
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_models.command import UserError
-from keras_models.data.images import IMAGE_SUFFIXES, VOID, read_mask, read_mat
+from keras_models.data.images import IMAGE_SUFFIXES, VOID, holds_labels, read_mask, read_mat
 from keras_models.data.listing import SPLITS, by_stem, stems_of
 from keras_models.data.parts import BACKGROUND, HANDS, HEAD, LOWER, PARTS, UPPER, body_parts
 
@@ -160,11 +161,20 @@ def _cityscapes_files(root: Path, split: str) -> Files:
 
 
 def _voc_files(root: Path, split: str) -> Files:
+    if (root / "masks").is_dir():
+        return _two_folders("images", "masks")(root, split)
     listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
         raise UserError(f"There is no {listing}. --data-dir must name the year's folder of VOCdevkit, as VOC2012.")
     folders = {root / "JPEGImages": IMAGE_SUFFIXES, root / "SegmentationClass": (".png",)}
     return listing.read_text(encoding="utf-8").split(), {f: by_stem(f, suffixes) for f, suffixes in folders.items()}
+
+
+def _voc_person(path: Path) -> np.ndarray:
+    if holds_labels(path):
+        return _labels([int(label == 15) for label in range(21)])(path)
+    grey = read_mask(path)
+    return np.select([grey == 128, grey > 128], [VOID, 1], 0).astype(np.uint8)
 
 
 def _folders_named(pattern: str) -> Callable[[Path], tuple[str, ...]]:
@@ -197,6 +207,6 @@ PUBLISHED = {
         lambda root: ("train", "val"),
     ),
     "voc_person": Published(
-        _voc_files, _labels([int(i == 15) for i in range(21)]), splits=lambda root: ("train", "val")
+        _voc_files, _voc_person, splits=lambda root: SPLITS if (root / "masks").is_dir() else ("train", "val")
     ),
 }
