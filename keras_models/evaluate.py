@@ -147,12 +147,11 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def contact_sheet(result: Result, dataset: data.Dataset, count: int, columns: int = 4) -> np.ndarray:
     """The `count` photos of lowest IoU as RGB uint8: the truth on the left, the prediction on the right."""
-    height, width = 224, 168
     tiles, colors = [], pictures.class_colors(dataset)
     for i in np.argsort(result.image_iou)[:count]:
-        image = data.prepare_image(dataset.load(int(i))[0], (height, width))
+        image = dataset.load(int(i))[0]
         pair = [
-            pictures.overlay(image, data.prepare_mask(labels[i], (height, width)), colors)
+            pictures.fit(pictures.overlay(image, data.prepare_mask(labels[i], image.shape[:2]), colors), (224, 200))
             for labels in (result.labels, result.predictions)
         ]
         tiles.append(pictures.caption(np.hstack(pair), f"{result.names[i]}  IoU {result.image_iou[i]:.3f}"))

@@ -44,6 +44,17 @@ def overlay(
     return np.where(shown[..., None], tinted, image)
 
 
+def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """RGB uint8 `image` scaled into a tile of `size` (height, width) with its aspect ratio kept, on white."""
+    scale = min(size[0] / image.shape[0], size[1] / image.shape[1])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    tile = np.full((*size, 3), 255, np.uint8)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    tile[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=interpolation)
+    return tile
+
+
 def caption(image: np.ndarray, text: str) -> np.ndarray:
     """RGB uint8 `image` with a line of text below it."""
     line = np.full((20, image.shape[1], 3), 255, np.uint8)

@@ -71,8 +71,7 @@ def _size(shape: tuple[int, int]) -> str:
 
 
 def _tile(image: np.ndarray, labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    size = (160, 120)
-    return pictures.overlay(data.prepare_image(image, size), data.prepare_mask(labels, size), colors)
+    return pictures.fit(pictures.overlay(image, labels, colors), (160, 160))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 `lip`         Look into Person, LIP-Net's data, 20 classes: `train_images/`, `train_segmentations/` and so on
 `camvid`      CamVid street scenes, 11 classes: `train/images`, `train/labels`, or SegNet's `train`, `trainannot`
 `cityscapes`  19 classes: `leftImg8bit/train/*/`, `gtFine/train/*/*_labelIds.png`; its test split has no labels
-`voc_person`  Pascal VOC: `JPEGImages/`, `SegmentationClass/`, `ImageSets/Segmentation/*.txt`; person against the rest; or
-              `images/`, `masks/` with grey masks of 255 for a person and 128 for void
+`voc_person`  Pascal VOC's person: `JPEGImages/`, `SegmentationClass/`, `ImageSets/Segmentation/*.txt`, or
+              `images/` and `masks/` with grey masks, 255 for a person and 128 for void
 """
 
 from __future__ import annotations
