@@ -184,18 +184,18 @@ def main(argv: list[str] | None = None) -> int:
 def _table(result: Result) -> str:
     figures = result.figures
     low, median = np.percentile(result.image_iou, (5, 50))
+    classes = figures["class_iou"]
     per_image = [("  median image", median), ("  worst twentieth, below", low)]
-    foreground = [("foreground IoU per image", figures["foreground_iou"])]
     rows = [
-        *([*foreground, *per_image] if len(figures["class_iou"]) == 2 else []),
         ("mean IoU over the classes", figures["mean_iou"]),
-        *((f"  {name}", iou) for name, iou in figures["class_iou"].items()),
-        *([] if len(figures["class_iou"]) == 2 else per_image),
+        *((f"  {name}", iou) for name, iou in classes.items()),
+        *(per_image if len(classes) > 2 else []),
         ("pixel accuracy", figures["pixel_accuracy"]),
-        *(foreground if len(figures["class_iou"]) > 2 and "background" in figures["class_iou"] else []),
-        ("boundary IoU", figures["boundary_iou"]),
-        ("boundary F-score", figures["boundary_f_score"]),
     ]
+    if "background" in classes:
+        rows += [("boundary IoU", figures["boundary_iou"]), ("boundary F-score", figures["boundary_f_score"])]
+        foreground = [("foreground IoU per image", figures["foreground_iou"])]
+        rows = [*foreground, *(per_image if len(classes) == 2 else []), *rows]
     size = "x".join(map(str, figures["input_size"]))
     title = f"{figures['model']} at {size} on {figures['data']}, {figures['images']} images"
     shown = (f"  {name:28s}" + ("  absent" if value is None else f"{value:8.4f}") for name, value in rows)
