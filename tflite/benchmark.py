@@ -112,8 +112,34 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=_numbers, default=[1], metavar="N,N", help="thread counts (default: 1)")
     parser.add_argument("--runs", type=_positive, default=100, help="timed runs per model (default: 100)")
     parser.add_argument("--warmup", type=_positive, default=10, help="runs before, not timed (default: 10)")
+    parser.add_argument("--profile", action="store_true", help="time each operation instead (needs ai-edge-litert)")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     options = parser.parse_args(argv)
+    machine = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+    if options.profile:
+        figures = {**machine, "profiles": _print_profiles(options)}
+    else:
+        figures = {**machine, **_print_times(options)}
+    if options.json:
+        runtime.write_whole(options.json, (json.dumps(figures, indent=1) + "\n").encode())
+    return 0
+
+
+def _print_profiles(options: argparse.Namespace) -> list[dict]:
+    try:
+        from tflite import profiler
+    except ImportError:
+        import profiler
+
+    profiles = []
+    for threads in options.threads:
+        for model in options.models:
+            profiles.append(profiler.profile(model, threads, options.runs, options.warmup))
+            print(profiler.report(profiles[-1]))
+    return profiles
+
+
+def _print_times(options: argparse.Namespace) -> dict:
     runs = []
     print(f"{'model':32s} threads  median     p90     p99 ms   speed")
     for threads in options.threads:
@@ -131,11 +157,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{name:32s} cold start: load {start['load_ms']:.1f} ms, first run {start['first_ms']:.1f} ms, "
             f"{start['memory_mib']:.1f} MiB"
         )
-    if options.json:
-        machine = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
-        figures = {**machine, "runs": runs, "cold_start": starts}
-        runtime.write_whole(options.json, (json.dumps(figures, indent=1) + "\n").encode())
-    return 0
+    return {"runs": runs, "cold_start": starts}
 
 
 def _positive(text: str) -> int:
