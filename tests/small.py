@@ -1,9 +1,15 @@
-"""Networks that look trained without training: statistics of real activations, slopes and scales of all kinds."""
+"""Small networks for tests: some that look trained, with slopes of all kinds, and some trained for a moment."""
 
 from functools import cache
 
+import cv2
 import keras
 import numpy as np
+
+import keras_models
+from keras_models import losses, metrics, registry
+from keras_models.data import drawings, prepare_image
+from keras_models.recipes import RECIPES
 
 SIZE = (64, 64)
 
@@ -11,8 +17,6 @@ SIZE = (64, 64)
 @cache
 def extremec3() -> keras.Model:
     """The network at 64x64. It is shared: do not change it."""
-    import keras_models
-
     return looks_trained(keras_models.build("extremec3", input_size=SIZE), slopes=(-0.2, 0.6))
 
 
@@ -32,8 +36,46 @@ def looks_trained(model: keras.Model, seed: int = 0, slopes: tuple[float, float]
     return model
 
 
+def size_of(name: str, side: int = 64) -> tuple[int, int]:
+    """Height and width near `side` and half as much again that the network's strides divide."""
+    multiple = registry.network(name).multiple
+    height = multiple * max(1, side // multiple)
+    return height, height + multiple * max(1, height // (2 * multiple))
+
+
+def drawn(count: int, model: keras.Model, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Drawings at the model's input size, RGB uint8, and their labels at its output size, int32."""
+    height, width = model.output_shape[1:3]
+    masks = [drawings.draw(seed + i)[1] for i in range(count)]
+    labels = [cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST) for mask in masks]
+    return photos(count, model.input_shape[1:3], seed), np.stack(labels).astype("int32")
+
+
+def train_for_a_moment(model: keras.Model, images: np.ndarray, labels: np.ndarray, until: float = 0.4) -> None:
+    """At most 24 steps with the loss of its paper's recipe, until that is `until` times the first.
+
+    The batch norms keep the statistics of the last step and nothing drops out, so that inference is what has been
+    trained. Eagerly, since tracing a network takes longer than so few steps.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+        elif isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    loss = RECIPES[model.name]["paper"].stages[-1].loss
+    model.compile(keras.optimizers.Adam(2e-2), losses.get(loss), run_eagerly=True)
+    first = float(model.train_on_batch(images.astype("float32"), labels))
+    for _ in range(23):
+        if float(model.train_on_batch(images.astype("float32"), labels)) < until * first:
+            break
+
+
+def foreground_iou(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
+    """Of the model's labels, averaged over the images."""
+    found = metrics.predicted_labels(model(images.astype("float32"), training=False))
+    return float(metrics.foreground_iou(labels, found))
+
+
 def photos(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
     """RGB uint8 (count, height, width, 3): the built-in drawings."""
-    from keras_models.data import drawings, prepare_image
-
     return np.stack([prepare_image(drawings.draw(seed % 100_000 + i)[0], size) for i in range(count)])

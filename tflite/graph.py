@@ -104,11 +104,10 @@ class Graph:
     def drop(self, node: Node) -> None:
         """Remove a node with one input; what read it reads that input."""
         source = node.inputs[0]
-        self.nodes = {
-            other.name: other.but(inputs=tuple(source if i == node.name else i for i in other.inputs))
-            for other in self
-            if other.name != node.name
-        }
+        for other in self.consumers(node):
+            inputs = tuple(source if i == node.name else i for i in other.inputs)
+            self.nodes[other.name] = other.but(inputs=inputs)
+        del self.nodes[node.name]
         if self.output == node.name:
             self.output = source
 

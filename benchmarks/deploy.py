@@ -1,0 +1,105 @@
+"""Every network through the compiler: `python -m benchmarks.deploy`, or with some networks' names.
+
+A network of less than 5 M parameters is trained for a moment on drawings, becomes int8 and is compared with its float
+self; a larger one becomes float32. Each in a process of its own, at a small input. Writes results/deploy.json, in which
+the networks that are not named keep their rows.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import multiprocessing
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks import machine
+from keras_models import build, names, registry
+from tests import small
+from tflite import graph, inspect, quantize, rewrite, runtime
+
+INT8_BELOW = 5_000_000  # parameters; larger networks are converted to float32
+IMAGES = 8
+
+
+def main(wanted: list[str]) -> None:
+    """Measure the `wanted` networks, all when there are none, and write the table after each."""
+    path = machine.RESULTS / "deploy.json"
+    rows = {row["network"]: row for row in json.loads(path.read_text())["networks"]} if path.is_file() else {}
+    with concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
+    ) as pool:
+        for row in pool.map(measure, wanted or names()):
+            print(json.dumps(row), flush=True)
+            rows[row["network"]] = row
+            machine.write("deploy", {"networks": [rows[name] for name in names() if name in rows]})
+
+
+def measure(name: str) -> dict:
+    """The row of one network; `reason` says why it could not be converted, if it could not."""
+    keras.utils.set_random_seed(0)
+    model = build(name, input_size=small.size_of(name))
+    row = {"network": name, "height": model.input_shape[1], "width": model.input_shape[2]}
+    if registry.network(name).parameters < INT8_BELOW:
+        form = row["form"] = "int8"
+        images, labels = small.drawn(IMAGES, model)
+        row["untrained_foreground_iou"] = small.foreground_iou(model, images[:4], labels[:4])
+        small.train_for_a_moment(model, images[:4], labels[:4], until=0.25)
+        row["trained_foreground_iou"] = small.foreground_iou(model, images[:4], labels[:4])
+    else:
+        form = row["form"] = "float32"
+        images = small.photos(2, model.input_shape[1:3])
+    try:
+        return row | convert(model, images, form) | {"reason": ""}
+    except ValueError as error:
+        return row | {"reason": str(error)}
+
+
+def convert(model: keras.Model, images: np.ndarray, form: str) -> dict:
+    """What becomes of `model` on its way to a `.tflite`, with `images` (RGB uint8) to calibrate and to compare.
+
+    rewrite_difference: largest difference between the model's logits and those of the rewritten graph in float, as a
+    fraction of the largest logit. correlation, agreement: of the file's logits and labels with the model's.
+    The rest is `tflite.inspect`'s. Raises ValueError when the network cannot be converted.
+    """
+    logits = keras.ops.convert_to_numpy(model(images.astype("float32"), training=False))
+    rewritten = rewrite.rewrite(graph.read(model), images if form == "int8" else None)
+    difference = np.abs(graph.run(rewritten, images / 255) - logits).max() / np.abs(logits).max()
+    content = quantize.to_tflite(rewritten, form, images)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.tflite"
+        file.write_bytes(content)
+        found = inspect.inspect(file)
+        results = _run(file, images)
+    kept = ("bytes", "total", "float_ops", "space_to_batch", "delegated", "partitions", "ops")
+    return {
+        "rewrite_difference": float(difference),
+        "correlation": float(np.corrcoef(results.ravel(), logits.ravel())[0, 1]),
+        "agreement": float(np.mean(_labels(results) == _labels(logits))),
+        **{key: found[key] for key in kept},
+    }
+
+
+def _run(file: Path, images: np.ndarray) -> np.ndarray:
+    """The logits of the images, as real numbers."""
+    interpreter = runtime.load_interpreter(file)
+    takes, gives = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    scale, zero_point = gives["quantization"]
+    results = []
+    for image in images if takes["dtype"] == np.uint8 else images.astype("float32") / 255:
+        interpreter.set_tensor(takes["index"], image[None])
+        interpreter.invoke()
+        results.append((interpreter.get_tensor(gives["index"]).astype("float32") - zero_point) * (scale or 1))
+    return np.concatenate(results)
+
+
+def _labels(logits: np.ndarray) -> np.ndarray:
+    return logits[..., 0] > 0 if logits.shape[-1] == 1 else logits.argmax(axis=-1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
