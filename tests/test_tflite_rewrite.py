@@ -29,6 +29,9 @@ def everything(image):
     gate = layers.Conv2D(16, 1, activation="sigmoid", name="excite")(gate)
     y = layers.Multiply(name="scaled")([y, gate])
     y = layers.LeakyReLU(0.1, name="leaky")(blocks.batch_norm(y, name="lone"))
+    pair = [blocks.conv(y, 8, 3, name="left"), blocks.depthwise(y, 3, name="right")]
+    y = blocks.relu(blocks.concat(pair, name="pair"), name="pair_relu")
+    y = blocks.activation(y, "hard_silu", name="hard")
     y = layers.Conv2DTranspose(8, 2, strides=2, name="up")(y)
     y = layers.Dropout(0.5, name="dropout")(blocks.batch_norm(y, name="up_bn"))
     y = layers.UpSampling2D(2, interpolation="bilinear", name="half_pixel")(y)

@@ -4,7 +4,7 @@ Every value is (height, width, channels) of one image, float32. The operations:
 
     input                                     RGB, 0 to 1
     conv, depthwise                           weights kernel, bias; attributes strides, padding, dilation, groups,
-                                              activation (None or "relu", applied after the bias)
+                                              activation (None, "relu" or "relu6", after the bias)
     transposed_conv                           weights kernel (height, width, out, in), bias; attributes strides, same
     dense                                     weights kernel, bias
     affine                                    weights scale, offset: one of each per channel

@@ -212,6 +212,21 @@ def lone_affine_to_depthwise(graph: Graph) -> Graph:
     return graph
 
 
+def relu_before_concat(graph: Graph) -> Graph:
+    """A ReLU after a concatenation of convolutions becomes part of each: XNNPACK has none that stands alone."""
+    graph = graph.copy()
+    for node in graph:
+        concat = graph.producer(node) if node.op == "activation" and node["function"] == "relu" else None
+        if concat is None or concat.op != "concat" or graph.only_consumer(concat) is None:
+            continue
+        parts = [graph.nodes[name] for name in concat.inputs]
+        if all(p.op in _LINEAR and p["activation"] in (None, "relu") and graph.only_consumer(p) for p in parts):
+            for part in parts:
+                graph.replace(part, part.but(activation="relu"))
+            graph.drop(node)
+    return graph
+
+
 def flip_steep_prelu(graph: Graph) -> Graph:
     """A slope above 1 becomes its inverse: the convolution before gives -slope x, the one after takes the negative.
 
@@ -271,6 +286,23 @@ def prelu_to_relu(graph: Graph) -> Graph:
             graph.drop(node)
         else:
             graph.replace(node, *new[:-1], new[-1].but(name=sum_name))
+    return graph
+
+
+def hard_silu_to_product(graph: Graph) -> Graph:
+    """x relu6(x + 3) / 6 becomes the product of two depthwise convolutions, one with its ReLU6 built in.
+
+    HARD_SWISH is no int8 operation of XNNPACK: with it MobileNetV3 is in 19 pieces and takes twice as long.
+    """
+    graph = graph.copy()
+    for node in graph:
+        if node.op == "activation" and node["function"] == "hard_silu":
+            source, channels = node.inputs[0], node.shape[-1]
+            one = np.ones((1, 1, channels, 1))
+            gate = _depthwise(f"{node.name}_gate", source, node.shape, one, np.full(channels, 3.0), activation="relu6")
+            sixth = _depthwise(f"{node.name}_sixth", source, node.shape, one / 6)
+            product = Node(node.name, "multiply", (gate.name, sixth.name), node.shape)
+            graph.replace(node, gate, sixth, product)
     return graph
 
 
@@ -365,9 +397,10 @@ PASSES = (
     pointwise_before_upsampling,
     fold_normalisation,
     lone_affine_to_depthwise,
+    relu_before_concat,
 )
-PRELU_PASSES = (flip_steep_prelu, prelu_to_relu)
-INT8_PASSES = (*PRELU_PASSES, *layout.PASSES)
+ACTIVATION_PASSES = (flip_steep_prelu, prelu_to_relu, hard_silu_to_product)
+INT8_PASSES = (*ACTIVATION_PASSES, *layout.PASSES)
 
 
 def rewrite(graph: Graph, images: np.ndarray | None = None) -> Graph:
@@ -385,7 +418,7 @@ def simplify(graph: Graph, images: np.ndarray | None = None) -> Graph:
         graph = step(graph)
     if images is not None:
         graph = equalise(graph, images)
-        for step in PRELU_PASSES:
+        for step in ACTIVATION_PASSES:
             graph = step(graph)
     return graph
 
