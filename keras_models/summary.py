@@ -11,18 +11,14 @@ import functools
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import keras
-import numpy as np
 
-from keras_models import command, complexity, pictures, registry
+from keras_models import command, complexity, pictures, plot, registry
 from keras_models.command import UserError, option
 from keras_models.complexity import Complexity, LayerCost
-from keras_models.tables import TABLES, Row, Table
+from keras_models.tables import TABLES, UNITS, Row, Table
 
-UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 NEAR = 0.05
 NUMBER = re.compile(r"([\d.,]+[KMG]?( [=~x!])?)?")
 
@@ -34,7 +30,9 @@ class SummaryOptions:
     network: str | None = option(None, positional=True, metavar="NAME", help="one network, layer by layer")
     json: str | None = option(None, metavar="FILE", help="write the same as JSON")
     markdown: str | None = option(None, metavar="FILE", help="write the same as Markdown")
-    picture: str | None = option(None, metavar="FILE", help="draw accuracy against parameters of the measured results")
+    plot: str | None = option(
+        None, metavar="FILE.png", help="draw accuracy against parameters instead: the papers' and the measured results"
+    )
     results: str = option("benchmarks", metavar="DIR", help="where the measured results are (JSON files)")
 
 
@@ -49,10 +47,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     if options.network and options.network not in registry.names():
         raise UserError(f"Unknown network. Valid names: {', '.join(registry.names())}. Received: {options.network!r}")
-    if options.picture:
-        measured = measured_results(options.results)
-        pictures.write(options.picture, draw(measured))
-        print(f"{len(measured)} measured networks -> {options.picture}")
+    if options.plot:
+        points = [*plot.published(), *plot.measured(options.results)]
+        pictures.write(options.plot, plot.draw(points))
+        print(f"{sum(point.measured for point in points)} of {len(points)} points measured -> {options.plot}")
         return
     tables = [layer_table(options.network)] if options.network else [*paper_tables(), network_table()]
     print("\n\n".join(as_text(table) for table in tables))
@@ -207,68 +205,6 @@ def as_markdown(table: dict) -> str:
     """The table as GitHub shows it."""
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (table["columns"], *table["rows"])]
     return "\n".join([f"### {table['title']}", "", lines[0], "|---" * len(table["columns"]) + "|", *lines[1:]])
-
-
-# -- Accuracy against parameters ---------------------------------------------------------------------------------------
-
-
-def measured_results(folder: str) -> list[dict]:
-    """title, parameters and foreground_iou of each result under `folder`; UserError when there is none."""
-    found = []
-    for path in sorted(Path(folder).rglob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        for entry in content if isinstance(content, list) else [content]:
-            if not isinstance(entry, dict) or "foreground_iou" not in entry:
-                continue
-            name = entry.get("network")
-            parameters = entry.get("parameters") or (name in registry.names() and registry.network(name).parameters)
-            if parameters:
-                title = entry.get("title") or name
-                found.append({"title": title, "parameters": parameters, "foreground_iou": entry["foreground_iou"]})
-    if not found:
-        raise UserError(
-            f"No measured accuracy under {folder}: no JSON file there has a foreground_iou and a network's name or "
-            "parameters. Make one: python -m keras_models.evaluate MODEL --json FILE, or python -m benchmarks.accuracy"
-        )
-    return found
-
-
-def draw(results: list[dict], size: tuple[int, int] = (520, 760)) -> np.ndarray:
-    """RGB uint8: foreground IoU over parameters on a logarithmic axis, as figure 1 of ExtremeC3Net."""
-    height, width = size
-    left, right, top, bottom = 70, width - 30, 30, height - 60
-    image = np.full((height, width, 3), 255, np.uint8)
-    x = np.log10([entry["parameters"] for entry in results])
-    y = 100 * np.array([entry["foreground_iou"] for entry in results])
-    x_low, x_high = np.floor(x.min() * 2) / 2, np.ceil(x.max() * 2 + 1e-9) / 2 + 0.5
-    y_low, y_high = np.floor(y.min()) - 1, np.ceil(y.max()) + 1
-
-    def at(log_parameters, iou):
-        across = (log_parameters - x_low) / (x_high - x_low)
-        return round(left + across * (right - left)), round(bottom - (iou - y_low) / (y_high - y_low) * (bottom - top))
-
-    def write(text, position, colour=(40, 40, 40), scale=0.45):
-        cv2.putText(image, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
-
-    for decade in range(int(np.ceil(x_low)), int(x_high) + 1):
-        column, _ = at(decade, y_low)
-        cv2.line(image, (column, top), (column, bottom), (225, 225, 225), 1)
-        write(
-            {3: "1 K", 4: "10 K", 5: "100 K", 6: "1 M", 7: "10 M", 8: "100 M"}.get(decade, ""),
-            (column - 18, bottom + 20),
-        )
-    for iou in np.linspace(y_low, y_high, 6):
-        _, row = at(x_low, iou)
-        cv2.line(image, (left, row), (right, row), (225, 225, 225), 1)
-        write(f"{iou:.1f}", (left - 48, row + 5))
-    cv2.rectangle(image, (left, top), (right, bottom), (120, 120, 120), 1)
-    write("parameters", ((left + right) // 2 - 40, height - 18))
-    write("foreground IoU per image, %", (left, top - 10))
-    for entry, log_parameters, iou in zip(results, x, y, strict=True):
-        point = at(log_parameters, iou)
-        cv2.circle(image, point, 6, (40, 110, 200), -1, cv2.LINE_AA)
-        write(f"{entry['title']} {iou:.2f}", (point[0] + 10, point[1] + 4))
-    return image
 
 
 if __name__ == "__main__":

@@ -41,13 +41,15 @@ class Table:
     rows: tuple[Row, ...]
 
 
+UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 CITYSCAPES = (512, 1024)
+FOREGROUND_IOU = "mIoU (foreground IoU per image)"
 
 TABLES = (
     Table(
         "ExtremeC3Net",
         "table 2: EG1800, 224x224",
-        "mIoU (foreground IoU per image)",
+        FOREGROUND_IOU,
         (
             Row("ENet", "enet", "355K", "0.703G", "0.346G", "95.16", rule="conv + bn"),
             Row("BiSeNet", "bisenet", "12.4M", "4.64G", "2.31G", "94.91"),
@@ -66,7 +68,7 @@ TABLES = (
     Table(
         "ExtremeC3Net",
         "table 4: dilations",
-        "mIoU (foreground IoU per image)",
+        FOREGROUND_IOU,
         (
             Row("Baseline setting", "extremec3_baseline", accuracy="93.16"),
             Row("Advanced setting", "extremec3", accuracy="94.09"),
@@ -166,7 +168,7 @@ TABLES = (
     Table(
         "EOAM",
         "poster: EG1800, 224x224 (its FLOPs are multiply-accumulates)",
-        "mIoU (foreground IoU per image)",
+        FOREGROUND_IOU,
         (
             Row("A ENet", "enet", "0.355M", macs="0.346G", accuracy="95.16"),
             Row(

@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 
+import cv2
 import keras
 import numpy as np
 import pytest
 
 import keras_models
-from keras_models import blocks, registry, summary, tables
+from keras_models import blocks, plot, registry, summary, tables
 from keras_models.networks import eoam
 from keras_models.recipes import RECIPES
 from tests import small
@@ -177,16 +178,29 @@ def test_summary_of_one_network_adds_up(tmp_path, capsys):
         summary.main(["sinett"])
 
 
-def test_accuracy_picture_is_drawn_from_measured_results(tmp_path):
-    with pytest.raises(ValueError, match="No measured accuracy"):
-        summary.main(["--picture", str(tmp_path / "x.png"), "--results", str(tmp_path)])
-    measured = [{"network": "extremec3", "foreground_iou": 0.948}, {"network": "portraitnet", "foreground_iou": 0.96}]
-    (tmp_path / "results.json").write_text(json.dumps(measured))
-    assert [entry["parameters"] for entry in summary.measured_results(str(tmp_path))] == [37_738, 2_080_904]
-    blank = summary.draw(summary.measured_results(str(tmp_path))[:1])
-    picture = summary.draw(summary.measured_results(str(tmp_path)))
-    assert picture.shape == blank.shape
-    assert (picture != blank).any()
+def test_plot_tells_measured_from_published(tmp_path):
+    with pytest.raises(ValueError, match="No accuracy measured on EG1800"):
+        summary.main(["--plot", str(tmp_path / "x.png"), "--results", str(tmp_path)])
+    result = {"title": "mine", "parameters": 37_738, "foreground_iou": 0.948, "data": "eg1800 test"}
+    (tmp_path / "mine.json").write_text(json.dumps(result))
+    (tmp_path / "streets.json").write_text(json.dumps(result | {"data": "camvid test"}))
+    assert plot.measured(str(tmp_path)) == [plot.Point("mine", 37_738, 0.948, True)]
+    summary.main(["--plot", str(tmp_path / "plot.png"), "--results", str(tmp_path)])
+    drawn = cv2.imread(str(tmp_path / "plot.png"))[..., ::-1]
+    assert (drawn == plot.MEASURED).all(axis=-1).any()
+    assert not (plot.draw(plot.published())[60:] == plot.MEASURED).all(axis=-1).any()  # but for the key on top
+
+
+def test_plot_has_the_papers_figures_and_its_labels_do_not_overlap():
+    points = {(point.title, f"{point.foreground_iou:.4f}"): point.parameters for point in plot.published()}
+    assert points["PortraitNet", "0.9599"] == 2_080_000
+    assert points["BiSeNet", "0.9491"] == 12_400_000  # the poster's 0.124M is a misprint
+    assert points["EOAM", "0.9601"] == 21_000
+    taken = [(200, 300, 214, 314)]
+    for text in ("one network 95.00", "another network 95.01", "a third 95.02"):
+        box = plot.free_box(text, (207, 307), taken)
+        assert not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken)
+        taken.append(box)
 
 
 def test_every_network_has_a_recipe_of_its_paper_whose_stages_can_be_built():
