@@ -141,6 +141,8 @@ class Bridge:
         # Some wrappers put a tensor in a weight's place, and then Keras no longer lists the weight.
         stored = [v for layer in self._layers.values() if layer.trainable for v in layer.stored.values()]
         self.trainable = list({id(v): v for v in (*stored, *self.model.trainable_variables)}.values())
+        self.variables = list({id(v): v for v in (*self.trainable, *self.model.variables)}.values())
+        self._sparse_after = schedule["end_step"]
         self._pruning = None
         if technique.sparsity:
             self._pruning = _toolkit()[1].sparsity.keras.UpdatePruningStep()
@@ -160,6 +162,18 @@ class Bridge:
             keep = technique.keep_zeros and bool((node["kernel"] == 0).any())
             return tfmot.clustering.keras.cluster_weights(layer, technique.clusters, start, preserve_sparsity=keep)
         return None
+
+    def set_up(self, images: np.ndarray, ranges: dict[str, tuple[float, float]]) -> None:
+        """Start the rounding from ranges that fit instead of the toolkit's -6 to 6; `images` as the model takes them.
+
+        The weights' quantizers learn theirs in a forward pass.
+        """
+        self.model(images, training=True)
+        self.set_ranges(ranges)
+
+    def is_valid_after(self, steps: int) -> bool:
+        """Whether the weights are all that was asked for: pruning takes its time."""
+        return not self.technique.sparsity or steps >= self._sparse_after
 
     def end_epoch(self) -> None:
         """Let the toolkit finish an epoch: pruned weights become zero again after the last step."""
@@ -201,14 +215,13 @@ def is_clustered(node: Node, clusters: int) -> bool:
 
 
 class Ranges:
-    """Measures the (least, greatest) value of each node of a graph over images, whatever the graph's weights."""
+    """Measures the ranges that the converter gives the nodes of a graph, over images, whatever the graph's weights."""
 
     def __init__(self, graph: Graph, images: np.ndarray, batch_size: int = 8):
         """`images`: float32 (n, height, width, 3), RGB 0-1."""
         import tensorflow as tf
 
-        self._images, self._batch_size = images, batch_size
-        self._names = [node.name for node in graph]
+        self._images, self._batch_size, self._graph = images, batch_size, graph
         self._layers = {}
 
         def remember(layer, node):
@@ -225,13 +238,26 @@ class Ranges:
         self._measure = measure
 
     def of(self, graph: Graph) -> dict[str, tuple[float, float]]:
+        """The (least, greatest) value by node, with the weights of `graph`."""
         for node in graph:
             for name in node.weights:
                 self._layers[node.name].stored[name].assign(node[name])
         starts = range(0, len(self._images), self._batch_size)
         found = np.stack([self._measure(self._images[i : i + self._batch_size]).numpy() for i in starts])
         low, high = found[..., 0].min(axis=0), found[..., 1].max(axis=0)
-        return dict(zip(self._names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+        ranges = dict(zip(self._graph.nodes, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+        for node in self._graph:
+            if node.op == "resize":  # int8 kernels interpolate on their input's grid
+                ranges[node.name] = ranges[node.inputs[0]]
+            elif node.op == "activation" and node["function"] in ("sigmoid", "softmax"):
+                ranges[node.name] = (0.0, 255 / 256)
+            elif node.op == "add":
+                # The converter's calibration adds in place, into what nothing else reads, before it looks at that.
+                shared = [name for name in node.inputs if self._graph.only_consumer(self._graph.nodes[name])]
+                for name in shared:
+                    pair = ranges[name], ranges[node.name]
+                    ranges[name] = (min(low for low, _ in pair), max(high for _, high in pair))
+        return ranges
 
 
 def _rounded(graph: Graph) -> set[str]:

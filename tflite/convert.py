@@ -2,6 +2,9 @@
 
 MODEL is a preset's name, a run folder or a `.keras` file. int8 needs photos like those the model will see, to learn how
 large each value gets: about 200, unlabelled. Without `--calibration` they are the run's own training photos.
+
+`--quantize qat`, `--prune` and `--cluster`, alone or together, train the network on before it is converted, on the
+labelled photos of `--data-dir`. Interrupted, the same command goes on after the last finished epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import numpy as np
 from keras_models import command, data, registry
 from keras_models.command import UserError, option
 from keras_models.presets import classes_of, find, load_model
-from tflite import graph, rewrite, runtime
+from tflite import finetune, graph, rewrite, runtime
 from tflite.quantize import IO, MODES, to_tflite
 
 FEW = 50  # calibration photos; fewer leave the ranges to chance
@@ -36,7 +39,20 @@ class ConvertOptions:
     """The command's flags."""
 
     model: str = option(positional=True, metavar="MODEL", help="run folder, preset or .keras")
-    quantize: str = option("int8", choices=MODES, help="type of the weights and of the arithmetic")
+    quantize: str = option(
+        "int8", choices=(*MODES, "qat"), help="type of the weights and of the arithmetic; qat is int8, trained for it"
+    )
+    prune: float | None = option(None, metavar="SPARSITY", help="fine-tune until this share of the weights is zero")
+    cluster: int | None = option(None, metavar="N", help="fine-tune until a kernel has no more than N distinct weights")
+    dataset: str | None = option(
+        None,
+        choices=data.dataset_names(),
+        help="kind of dataset to fine-tune on (default: folder with --data-dir, else what the run trained on)",
+    )
+    data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
+    epochs: int = option(3, help="epochs of each stage of fine-tuning")
+    learning_rate: float = option(5e-4, help="of fine-tuning, at its start; it falls to 0")
+    batch_size: int = option(24, help="photos per step of fine-tuning")
     calibration: str | None = option(
         None, metavar="DIR", help="folder of photos, or a dataset's (default: the run's training photos)"
     )
@@ -54,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python tflite/convert.py extremec3-eg1800 --quantize int8 --calibration photos -o portrait.tflite",
     )
-    int8 = options.quantize == "int8"
+    int8 = options.quantize in ("int8", "qat")
+    plan = _plan(options)
     if options.io not in (None, "float32") and not int8:
         raise UserError(f"--io {options.io} needs --quantize int8; {options.quantize} models have float32 in and out.")
     if options.calibration_count < 1:
@@ -69,9 +86,14 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
     calibration, images = _calibration(options, source, model.input_shape[1:3]) if int8 else (None, None)
-    rewritten = rewrite.rewrite(network, images)
+    simple = rewrite.simplify(network, images)
+    tuning = None
+    if plan:
+        tuning = _tuning(options, plan, source, model, simple, images, output)
+        simple = tuning.run()
+    rewritten = rewrite.lay_out(simple) if int8 else simple
     try:
-        content = to_tflite(rewritten, options.quantize, images, options.io or "uint8")
+        content = to_tflite(rewritten, "int8" if int8 else options.quantize, images, options.io or "uint8")
     except ValueError as error:
         raise UserError(str(error)) from error
     with command.whole_file(output) as file, command.whole_file(output.with_suffix(".json")) as spec_file:
@@ -81,8 +103,45 @@ def main(argv: list[str] | None = None) -> int:
     operations = Counter(node.op for node in rewritten)
     print(f"{output}: {len(content) / 1024:.0f} KiB, {options.quantize}, {sum(operations.values())} operations")
     print(f"spec: {output.with_suffix('.json')}")
-    print(f"next: python -m tflite.verify {output} --against {options.model} --data-dir DIR")
-    return 0
+    status = tuning.finish(output, simple, int8) if tuning else 0
+    where = f"{f' --dataset {options.dataset}' if options.dataset else ''} --data-dir {options.data_dir or 'DIR'}"
+    print(f"next: python -m tflite.verify {output} --against {options.model}{where}")
+    return status
+
+
+def _plan(options: ConvertOptions) -> finetune.Plan | None:
+    """What to fine-tune, or None; UserError for options that do not fit it."""
+    qat = options.quantize == "qat"
+    if not qat and options.prune is None and options.cluster is None:
+        if options.data_dir or options.dataset:
+            raise UserError(
+                "--dataset and --data-dir are for fine-tuning: add --quantize qat, --prune or --cluster. The photos of "
+                "int8's calibration are given with --calibration DIR."
+            )
+        return None
+    numbers = options.epochs, options.learning_rate, options.batch_size
+    return finetune.Plan(options.prune, options.cluster, qat, *numbers)
+
+
+def _tuning(options: ConvertOptions, plan, source: Path, model, simple, images, output: Path) -> finetune.Tuning:
+    """Everything that fine-tuning needs, read and checked."""
+    training, validation = (_dataset(options, source, split) for split in ("train", "val"))
+    print(f"fine-tuning on {training.title}, {len(training)} images, chosen by {validation.title}, {len(validation)}")
+    if training.title.startswith("drawings"):
+        print("warning: fine-tuning on drawings; for photos give --data-dir DIR", file=sys.stderr)
+    augmentation = finetune.augmentation_of(source, model.name)
+    material = finetune.load_material(model, training, validation, images, augmentation)
+    names = (*training.names, *validation.names)
+    identity = repr((plan, _weights_digest(model), hashlib.sha256(repr(names).encode()).hexdigest(), options))
+    return finetune.Tuning(simple, plan, material, output.with_name(f"{output.stem}-tuning"), identity)
+
+
+def _dataset(options: ConvertOptions, source: Path, split: str) -> data.Dataset:
+    """The split to fine-tune on: the flags', else of the data that the run trained on, else the drawings."""
+    if options.dataset or options.data_dir:
+        return data.load(options.dataset or "folder", options.data_dir, split)
+    run = _trained_on(source)
+    return data.load(run.get("dataset", "drawings"), run.get("data_dir"), split)
 
 
 def _name(given: str, source: Path) -> str:
@@ -117,8 +176,10 @@ def _photos(options: ConvertOptions, source: Path) -> tuple:
         if (folder / "masks").is_dir():  # a whole dataset: what it tests on must not calibrate
             return data.load("folder", folder, "train"), f"{folder.name}, its training split"
         return folder, folder.name
-    run = source.parent / "run.json"
-    trained_on = json.loads(run.read_text(encoding="utf-8"))["options"] if run.is_file() else {}
+    if options.dataset or options.data_dir:
+        dataset = _dataset(options, source, "train")
+        return dataset, dataset.title
+    trained_on = _trained_on(source)
     if trained_on.get("dataset", "drawings") != "drawings" and Path(trained_on["data_dir"]).is_dir():
         dataset = data.load(trained_on["dataset"], trained_on["data_dir"], "train")
         return dataset, f"{dataset.title}, which the run trained on"
@@ -128,13 +189,16 @@ def _photos(options: ConvertOptions, source: Path) -> tuple:
     return dataset, "the built-in drawings"
 
 
+def _trained_on(source: Path) -> dict:
+    """The options of the run that `source` belongs to; empty without a run."""
+    run = source.parent / "run.json"
+    return json.loads(run.read_text(encoding="utf-8"))["options"] if run.is_file() else {}
+
+
 def _spec(name: str, source: Path, model, content: bytes, interpreter, calibration: dict | None) -> dict:
     """The spec that runtime.py describes."""
     classes = model.output_shape[-1]
     labels, colors = classes_of(source, classes)
-    weights = hashlib.sha256()
-    for value in model.get_weights():
-        weights.update(np.ascontiguousarray(value).tobytes())
     described = {
         kind: {
             "height": int(details["shape"][1]),
@@ -166,8 +230,15 @@ def _spec(name: str, source: Path, model, content: bytes, interpreter, calibrati
         "versions": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
         | {"pocketseg": _own_version()},
         "sha256": hashlib.sha256(content).hexdigest(),
-        "weights_sha256": weights.hexdigest(),
+        "weights_sha256": _weights_digest(model),
     }
+
+
+def _weights_digest(model) -> str:
+    digest = hashlib.sha256()
+    for value in model.get_weights():
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
 
 
 def _check_input(described: dict) -> None:

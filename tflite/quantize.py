@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str
         converter.target_spec.supported_types = [tf.float16]
     if mode == "int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: _calibration(images)
+        converter.representative_dataset = lambda: ([image] for image in calibration_inputs(images))
         converter.inference_input_type = converter.inference_output_type = getattr(tf, io)
     try:
         with _quiet():
@@ -49,12 +50,15 @@ def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str
     return content
 
 
-def _calibration(images: np.ndarray):
-    """One image at a time. A black and a white pixel in a corner of each make its range, and so the scale, exact."""
+def calibration_inputs(images: np.ndarray) -> Iterator[np.ndarray]:
+    """(1, height, width, 3) float32, RGB 0-1, of one image at a time.
+
+    A black and a white pixel in a corner of each make the input's range, and so its scale, exact.
+    """
     for image in images:
         image = image.astype("float32") / 255
         image[0, 0], image[0, 1] = 0, 1
-        yield [image[None]]
+        yield image[None]
 
 
 @contextlib.contextmanager

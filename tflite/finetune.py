@@ -1,0 +1,325 @@
+"""Fine-tuning before conversion: pruning, clustering and quantization-aware training, one stage after the other.
+
+Each stage starts from the best epoch of the one before, by the validation split, and keeps the zeros and the clusters
+that it made. What is trained is the rewritten graph, through the model-optimization toolkit (`tflite.bridge`): with
+batch normalisation folded, and for int8 with the ranges that the converter will measure, on the same photos. So the
+rounding that training sees is the rounding of the file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_models import command, data, losses, metrics
+from keras_models.command import UserError
+from keras_models.data import pipeline
+from keras_models.data.augment import Augmentation
+from keras_models.recipes import RECIPES
+from tflite import compression, runtime
+from tflite.bridge import Bridge, Ranges, Technique
+from tflite.graph import Graph
+from tflite.quantize import calibration_inputs
+
+LOSS = "cross_entropy_iou"  # calibrated logits and smooth gradients, whatever loss the network was trained with
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do to a network: the sparsity (0-1), the number of clusters, int8 (quantization-aware), and how long.
+
+    `epochs` are those of each stage, `learning_rate` the first of a cosine that falls to 0.
+    """
+
+    sparsity: float | None
+    clusters: int | None
+    int8: bool
+    epochs: int
+    learning_rate: float
+    batch_size: int
+
+    def __post_init__(self):
+        if self.sparsity is not None and not 0 < self.sparsity < 1:
+            raise UserError(f"--prune is the share of weights to make zero, between 0 and 1. Received: {self.sparsity}")
+        least = 3 if self.sparsity else 2  # zero is one of them
+        if self.clusters is not None and not least <= self.clusters <= 256:
+            also = " with --prune, whose zeros are one of them" if self.sparsity else ""
+            raise UserError(
+                f"--cluster is a number of distinct weights, {least} to 256{also}. Received: {self.clusters}"
+            )
+        for name in ("epochs", "learning_rate", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"--{name.replace('_', '-')} must be above 0. Received: {getattr(self, name)}")
+
+    def stages(self) -> list[tuple[str, Technique]]:
+        """What to train, in order, with names for people."""
+        keep = {"keep_zeros": self.sparsity is not None, "keep_clusters": self.clusters is not None}
+        stages = []
+        if self.sparsity:
+            stages.append((f"pruning to {self.sparsity:.0%} zeros", Technique(sparsity=self.sparsity)))
+        if self.clusters:
+            clustering = Technique(clusters=self.clusters, keep_zeros=keep["keep_zeros"])
+            stages.append((f"clustering to {self.clusters} weights", clustering))
+        if self.int8:
+            stages.append(("quantization-aware training", Technique(int8=True, **keep)))
+        return stages
+
+
+@dataclass(frozen=True)
+class Material:
+    """Photos to train on, (image, labels) each; validation batches; calibration images, RGB uint8 (n, h, w, 3)."""
+
+    samples: list
+    validation: object
+    calibration: np.ndarray
+    augmentation: Augmentation
+    input_size: tuple[int, int]
+    label_size: tuple[int, int]
+
+
+def load_material(model, training: data.Dataset, validation: data.Dataset, calibration, augmentation) -> Material:
+    """Decode what fine-tuning the Keras network `model` needs. UserError when the data has more classes than it."""
+    channels = max(2, model.output_shape[-1])
+    if len(training.class_names) > channels:
+        raise UserError(
+            f"{training.title} has {len(training.class_names)} classes, {model.name} gives {channels}. Choose the "
+            "dataset that the network was trained on."
+        )
+    sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
+    return Material(
+        pipeline.cache(training, sizes["input_size"], command.progress(f"reading {training.title}")),
+        pipeline.evaluation_batches(validation, batch_size=16, **sizes),
+        calibration,
+        augmentation,
+        **sizes,
+    )
+
+
+def augmentation_of(source: Path, network: str) -> Augmentation:
+    """The augmentation that the network at `source` was trained with last, else its last recipe's, else the default."""
+    for record in (source.parent / "run.json", source.parent / "card.json"):
+        if record.is_file():
+            values = json.loads(record.read_text(encoding="utf-8"))["recipe"]["stages"][-1]["augmentation"]
+            return Augmentation(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    recipes = RECIPES.get(network)
+    return list(recipes.values())[-1].stages[-1].augmentation if recipes else Augmentation()
+
+
+class Tuning:
+    """Runs a Plan on a Graph. After each epoch all that an exact continuation needs is in `folder`/checkpoint.npz.
+
+    `identity` says of what the checkpoint is: model, data and options; another's is refused.
+    """
+
+    def __init__(self, graph: Graph, plan: Plan, material: Material, folder: Path, identity: str):
+        self.graph, self.plan, self.material, self.folder, self.identity = graph, plan, material, folder, identity
+        self.batch_size = min(plan.batch_size, len(material.samples))
+        self.steps = len(material.samples) // self.batch_size
+        self.inputs = np.concatenate(list(calibration_inputs(material.calibration)))
+        self.durations: list[float] = []
+
+    def run(self) -> Graph:
+        """The graph with its new weights. Ctrl-C says how to go on, and passes through."""
+        try:
+            return self._run()
+        except KeyboardInterrupt:
+            print(f"\nEvery finished epoch is kept in {self.folder}. To go on, repeat the command.", flush=True)
+            raise
+
+    def _run(self) -> Graph:
+        state, stages = self._read(), self.plan.stages()
+        graph = self.graph
+        for number, (title, technique) in enumerate(stages, start=1):
+            if state is not None and number < state["stage"]:
+                continue
+            if state is not None:
+                graph = _with_weights(self.graph, _arrays(state, "start"))
+            print(f"stage {number} of {len(stages)}: {title}, {self.plan.epochs} epochs", flush=True)
+            graph = self._run_stage(number, len(stages), graph, technique, state)
+            state = None
+        return graph
+
+    def _run_stage(self, number: int, count: int, start: Graph, technique: Technique, state: dict | None) -> Graph:
+        import tensorflow as tf
+
+        plan, total = self.plan, self.plan.epochs * self.steps
+        built = Bridge(start, technique, total)
+        optimizer, loss_of = built.optimizer(plan.learning_rate, total), losses.get(LOSS)
+        ranges = Ranges(start, self.inputs) if technique.int8 else None
+
+        @tf.function(autograph=False)
+        def train(images, labels):
+            with tf.GradientTape() as tape:
+                loss = loss_of(labels, built.model(tf.cast(images, tf.float32) / 255, training=True))
+            gradients = zip(tape.gradient(loss, built.trainable), built.trainable, strict=True)
+            optimizer.apply_gradients([(gradient, v) for gradient, v in gradients if gradient is not None])
+            return loss
+
+        predict = tf.function(lambda images: built.model(images, training=False), autograph=False)
+        variables = [*built.variables, *optimizer.variables]
+        if state is not None:
+            for variable, value in zip(variables, _arrays(state, "training"), strict=True):
+                variable.assign(value)
+            first, best = int(state["epoch"]), float(state["best"])
+            best_graph = _with_weights(start, _arrays(state, "best"))
+        else:
+            if ranges:
+                built.set_up(self.inputs[: self.batch_size], ranges.of(start))
+            first, best, best_graph = 0, -1.0, start
+            if built.is_valid_after(0):
+                best, best_graph = self._validate(predict), built.graph()
+                print(f"before training: val foreground IoU {best:.4f}", flush=True)
+        batches = iter(
+            pipeline.training_batches(
+                self.material.samples,
+                self.material.input_size,
+                self.material.label_size,
+                self.batch_size,
+                self.material.augmentation,
+                seed=number,
+                first_epoch=first,
+            )
+        )
+        for epoch in range(first + 1, plan.epochs + 1):
+            started, history = time.monotonic(), []
+            show = command.progress(f"epoch {epoch}/{plan.epochs}")
+            for step in range(1, self.steps + 1):
+                history.append(float(train(*next(batches))))
+                if not np.isfinite(history[-1]):
+                    raise UserError(f"The loss is {history[-1]} at step {step}: give a lower --learning-rate.")
+                show(step, self.steps)
+            built.end_epoch()
+            current = built.graph()
+            if ranges:
+                built.set_ranges(ranges.of(current))
+            iou = self._validate(predict)
+            if built.is_valid_after(epoch * self.steps) and iou > best:
+                best, best_graph = iou, current
+            arrays = {
+                "start": _weights(start),
+                "best": _weights(best_graph),
+                "training": [variable.numpy() for variable in variables],
+            }
+            self._save(number, epoch, best, arrays)
+            self.durations.append(time.monotonic() - started)
+            left = np.median(self.durations) * (plan.epochs * (count - number + 1) - epoch)
+            kept = f"best {best:.4f}" if best >= 0 else "not yet as sparse as asked"
+            print(
+                f"epoch {epoch}/{plan.epochs}  loss {np.mean(history):.4f}  val foreground IoU {iou:.4f}  ({kept})  "
+                f"{self.durations[-1]:.0f} s, {left / 60:.0f} min left",
+                flush=True,
+            )
+        return best_graph
+
+    def _validate(self, predict) -> float:
+        labels, predictions = [], []
+        for images, label in self.material.validation:
+            logits = predict(np.asarray(images) / np.float32(255))
+            predictions.append(np.asarray(metrics.predicted_labels(logits), np.uint8))
+            labels.append(np.asarray(label)[..., 0])
+        return float(metrics.foreground_iou(np.concatenate(labels), np.concatenate(predictions)))
+
+    def _save(self, stage: int, epoch: int, best: float, arrays: dict[str, list[np.ndarray]]) -> None:
+        named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
+        with command.whole_file(self.folder / "checkpoint.npz") as path:
+            np.savez(path, identity=self.identity, stage=stage, epoch=epoch, best=best, **named)
+
+    def _read(self) -> dict | None:
+        path = self.folder / "checkpoint.npz"
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                state = dict(file)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is damaged ({error}). Delete {self.folder} to start anew.") from error
+        if str(state["identity"]) != self.identity:
+            raise UserError(
+                f"{self.folder} holds an unfinished fine-tuning of another model, with other data or other options. "
+                "Repeat the command that began it, delete the folder, or choose another --output."
+            )
+        print(f"going on in {self.folder} after epoch {int(state['epoch'])} of stage {int(state['stage'])}")
+        return state
+
+    def finish(self, path: Path, graph: Graph, laid_out: bool) -> int:
+        """Measure the file made from the tuned graph, say what it is, remove the work folder; 1 if a check fails."""
+        figures, missing = verify(path, graph, self.plan, self.material, laid_out)
+        print(
+            f"checked on {figures['images']} validation images: foreground IoU {figures['val_foreground_iou']:.4f}, as "
+            f"trained {figures['trained_val_foreground_iou']:.4f}; labels agree on {figures['agreement']:.2%} of the "
+            f"pixels, logits to {figures['mean_logit_error']:.3f} on average"
+        )
+        if self.plan.sparsity or self.plan.clusters:
+            per = "output channel" if laid_out else "kernel"
+            print(
+                f"{figures['sparsity']:.1%} of {figures['weights']} weights are zero, at most "
+                f"{figures['distinct_weights']} distinct ones in one {per} (depthwise kernels are left as they were); "
+                f"{figures['gzip_bytes'] / 1024:.0f} KiB with gzip"
+            )
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for line in missing:
+            print(f"FAILED: {line}")
+        return 1 if missing else 0
+
+
+def _weights(graph: Graph) -> list[np.ndarray]:
+    return [node.weights[name] for node in graph for name in sorted(node.weights)]
+
+
+def _with_weights(graph: Graph, arrays: list[np.ndarray]) -> Graph:
+    graph, left = graph.copy(), iter(arrays)
+    for node in graph:
+        if node.weights:
+            graph.replace(node, node.but(**{name: next(left) for name in sorted(node.weights)}))
+    return graph
+
+
+def _arrays(state: dict, kind: str) -> list[np.ndarray]:
+    return [state[key] for key in sorted(state) if key.startswith(f"{kind}/")]
+
+
+# -- What came out, measured on the file -------------------------------------------------------------------------------
+
+
+def verify(path: Path, graph: Graph, plan: Plan, material: Material, laid_out: bool) -> tuple[dict, list[str]]:
+    """Figures of the `.tflite` at `path`, made from the tuned `graph`, and what it lacks of what the plan asked for.
+
+    agreement: share of validation pixels with the label of the network as it was trained, rounding included.
+    """
+    segmenter = runtime.Segmenter(path)
+    reference = Bridge(graph, Technique(int8=plan.int8), 1)
+    if plan.int8:
+        inputs = np.concatenate(list(calibration_inputs(material.calibration)))
+        reference.set_ranges(Ranges(graph, inputs).of(graph))
+    labels, expected, found, error = [], [], [], []
+    for images, label in material.validation:
+        images = np.asarray(images)
+        wanted = np.asarray(reference.model(images / np.float32(255), training=False))
+        got = np.stack([segmenter.logits(image) for image in images])
+        error.append(np.abs(got - wanted).mean())
+        for masks, logits in ((expected, wanted), (found, got)):
+            masks.append(np.asarray(metrics.predicted_labels(logits), np.uint8))
+        labels.append(np.asarray(label)[..., 0])
+    labels, expected, found = (np.concatenate(masks) for masks in (labels, expected, found))
+    figures = {
+        "images": len(labels),
+        "val_foreground_iou": float(metrics.foreground_iou(labels, found)),
+        "trained_val_foreground_iou": float(metrics.foreground_iou(labels, expected)),
+        "agreement": float(np.mean(expected == found)),
+        "mean_logit_error": float(np.mean(error)),
+        "gzip_bytes": len(gzip.compress(path.read_bytes(), mtime=0)),
+        **compression.count(path, graph, laid_out),
+    }
+    missing = []
+    if plan.sparsity and figures["sparsity"] < plan.sparsity - 0.01:
+        missing.append(f"{figures['sparsity']:.1%} of the weights are zero, not {plan.sparsity:.1%}")
+    if plan.clusters and figures["distinct_weights"] > plan.clusters:
+        missing.append(f"a kernel has {figures['distinct_weights']} distinct weights, not {plan.clusters}")
+    return figures, missing
