@@ -157,7 +157,7 @@ class Bridge:
         if technique.sparsity and node.op in PRUNED:
             decay = tfmot.sparsity.keras.PolynomialDecay(0.0, technique.sparsity, **schedule)
             return tfmot.sparsity.keras.prune_low_magnitude(layer, decay)
-        if technique.clusters and is_clustered(node, technique.clusters):
+        if technique.clusters and _is_clustered(node, technique.clusters):
             start = tfmot.clustering.keras.CentroidInitialization.KMEANS_PLUS_PLUS
             keep = technique.keep_zeros and bool((node["kernel"] == 0).any())
             return tfmot.clustering.keras.cluster_weights(layer, technique.clusters, start, preserve_sparsity=keep)
@@ -209,9 +209,9 @@ class Bridge:
         return optimizer
 
 
-def is_clustered(node: Node, clusters: int) -> bool:
-    """Whether clustering takes the node: not depthwise, and more weights than clusters."""
-    return node.op in PRUNED and node["kernel"].size > clusters
+def _is_clustered(node: Node, clusters: int) -> bool:
+    """Whether clustering takes the node: not depthwise, and more distinct weights than asked for."""
+    return node.op in PRUNED and np.unique(node["kernel"]).size > clusters
 
 
 class Ranges:

@@ -74,18 +74,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Material:
-    """Photos to train on, (image, labels) each; validation batches; calibration images, RGB uint8 (n, h, w, 3)."""
+    """(image, labels) to train on; validation batches; for int8 the calibration inputs, as the converter gets them."""
 
     samples: list
     validation: object
-    calibration: np.ndarray
+    calibration: np.ndarray | None
     augmentation: Augmentation
     input_size: tuple[int, int]
     label_size: tuple[int, int]
 
 
 def load_material(model, training: data.Dataset, validation: data.Dataset, calibration, augmentation) -> Material:
-    """Decode what fine-tuning the Keras network `model` needs. UserError when the data has more classes than it."""
+    """Decode what fine-tuning the Keras network `model` needs. UserError when the data has more classes than it.
+
+    `calibration`: RGB uint8 (n, height, width, 3) for int8, else None.
+    """
     channels = max(2, model.output_shape[-1])
     if len(training.class_names) > channels:
         raise UserError(
@@ -96,7 +99,7 @@ def load_material(model, training: data.Dataset, validation: data.Dataset, calib
     return Material(
         pipeline.cache(training, sizes["input_size"], command.progress(f"reading {training.title}")),
         pipeline.evaluation_batches(validation, batch_size=16, **sizes),
-        calibration,
+        None if calibration is None else np.concatenate(list(calibration_inputs(calibration))),
         augmentation,
         **sizes,
     )
@@ -122,7 +125,6 @@ class Tuning:
         self.graph, self.plan, self.material, self.folder, self.identity = graph, plan, material, folder, identity
         self.batch_size = min(plan.batch_size, len(material.samples))
         self.steps = len(material.samples) // self.batch_size
-        self.inputs = np.concatenate(list(calibration_inputs(material.calibration)))
         self.durations: list[float] = []
 
     def run(self) -> Graph:
@@ -152,7 +154,7 @@ class Tuning:
         plan, total = self.plan, self.plan.epochs * self.steps
         built = Bridge(start, technique, total)
         optimizer, loss_of = built.optimizer(plan.learning_rate, total), losses.get(LOSS)
-        ranges = Ranges(start, self.inputs) if technique.int8 else None
+        ranges = Ranges(start, self.material.calibration) if technique.int8 else None
 
         @tf.function(autograph=False)
         def train(images, labels):
@@ -171,7 +173,7 @@ class Tuning:
             best_graph = _with_weights(start, _arrays(state, "best"))
         else:
             if ranges:
-                built.set_up(self.inputs[: self.batch_size], ranges.of(start))
+                built.set_up(self.material.calibration[: self.batch_size], ranges.of(start))
             first, best, best_graph = 0, -1.0, start
             if built.is_valid_after(0):
                 best, best_graph = self._validate(predict), built.graph()
@@ -296,8 +298,7 @@ def verify(path: Path, graph: Graph, plan: Plan, material: Material, laid_out: b
     segmenter = runtime.Segmenter(path)
     reference = Bridge(graph, Technique(int8=plan.int8), 1)
     if plan.int8:
-        inputs = np.concatenate(list(calibration_inputs(material.calibration)))
-        reference.set_ranges(Ranges(graph, inputs).of(graph))
+        reference.set_ranges(Ranges(graph, material.calibration).of(graph))
     labels, expected, found, error = [], [], [], []
     for images, label in material.validation:
         images = np.asarray(images)
@@ -315,9 +316,10 @@ def verify(path: Path, graph: Graph, plan: Plan, material: Material, laid_out: b
         "agreement": float(np.mean(expected == found)),
         "mean_logit_error": float(np.mean(error)),
         "gzip_bytes": len(gzip.compress(path.read_bytes(), mtime=0)),
-        **compression.count(path, graph, laid_out),
     }
     missing = []
+    if plan.sparsity or plan.clusters:
+        figures |= compression.count(path, graph, laid_out)
     if plan.sparsity and figures["sparsity"] < plan.sparsity - 0.01:
         missing.append(f"{figures['sparsity']:.1%} of the weights are zero, not {plan.sparsity:.1%}")
     if plan.clusters and figures["distinct_weights"] > plan.clusters:
