@@ -192,7 +192,7 @@ def test_interrupted_it_goes_on_where_it_stopped(place, capsys, monkeypatch):
         (["--prune", "0.5", "--cluster", "2"], "3 to 256"),
         (["--quantize", "qat", "--epochs", "0"], "--epochs must be above 0"),
         (["--quantize", "qat", "--dataset", "eg1800"], "needs --data-dir"),
-        (["--data-dir", "photos"], "add --quantize qat"),
+        (["--data-dir", "photos", "--quantize", "float16"], "uses no photos"),
         (["--prune", "0.5", "--quantize", "float16", "--io", "uint8"], "--io uint8 needs"),
     ],
 )
@@ -211,7 +211,7 @@ def test_several_classes_are_trained(tmp_path):
     images = np.stack([image for image, _ in samples])
     validation = [(images[:8], np.stack([labels] * 8)[..., None])]
     still = Augmentation(flip=False, probability=0)
-    material = finetune.Material(samples, validation, images / np.float32(255), still, (32, 32), (32, 32))
+    material = finetune.Material(samples, validation, images / np.float32(255), 4, (32, 32), (32, 32), still)
     plan = finetune.Plan(None, None, int8=True, epochs=12, learning_rate=0.02, batch_size=8)
     start = rewrite.simplify(graph.read(small.looks_trained(tiny(classes=4))), images)
     tuned = finetune.Tuning(start, plan, material, tmp_path / "work", "test").run()

@@ -47,7 +47,7 @@ class ConvertOptions:
     dataset: str | None = option(
         None,
         choices=data.dataset_names(),
-        help="kind of dataset to fine-tune on (default: folder with --data-dir, else what the run trained on)",
+        help="what to fine-tune and calibrate on (default: folder with --data-dir, else what the run trained on)",
     )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     epochs: int = option(3, help="epochs of each stage of fine-tuning")
@@ -113,10 +113,10 @@ def _plan(options: ConvertOptions) -> finetune.Plan | None:
     """What to fine-tune, or None; UserError for options that do not fit it."""
     qat = options.quantize == "qat"
     if not qat and options.prune is None and options.cluster is None:
-        if options.data_dir or options.dataset:
+        if options.quantize != "int8" and (options.data_dir or options.dataset):
             raise UserError(
-                "--dataset and --data-dir are for fine-tuning: add --quantize qat, --prune or --cluster. The photos of "
-                "int8's calibration are given with --calibration DIR."
+                f"--quantize {options.quantize} uses no photos. --dataset and --data-dir are for int8 and for "
+                "fine-tuning: --quantize qat, --prune, --cluster."
             )
         return None
     numbers = options.epochs, options.learning_rate, options.batch_size
@@ -129,8 +129,8 @@ def _tuning(options: ConvertOptions, plan, source: Path, model, simple, images, 
     print(f"fine-tuning on {training.title}, {len(training)} images, chosen by {validation.title}, {len(validation)}")
     if training.title.startswith("drawings"):
         print("warning: fine-tuning on drawings; for photos give --data-dir DIR", file=sys.stderr)
-    augmentation = finetune.augmentation_of(source, model.name)
-    material = finetune.load_material(model, training, validation, images, augmentation)
+    stage = finetune.last_stage(source, model.name)
+    material = finetune.load_material(model, training, validation, images, stage)
     names = (*training.names, *validation.names)
     identity = repr((plan, _weights_digest(model), hashlib.sha256(repr(names).encode()).hexdigest(), options))
     return finetune.Tuning(simple, plan, material, output.with_name(f"{output.stem}-tuning"), identity)

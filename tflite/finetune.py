@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,45 +74,58 @@ class Plan:
 
 @dataclass(frozen=True)
 class Material:
-    """(image, labels) to train on; validation batches; for int8 the calibration inputs, as the converter gets them."""
+    """(image, labels) to train on; validation batches; for int8 the calibration inputs, as the converter gets them.
+
+    classes: of the dataset. augmentation, edge_class: as in `recipes.Stage`.
+    """
 
     samples: list
     validation: object
     calibration: np.ndarray | None
-    augmentation: Augmentation
+    classes: int
     input_size: tuple[int, int]
     label_size: tuple[int, int]
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    edge_class: int = 0
 
 
-def load_material(model, training: data.Dataset, validation: data.Dataset, calibration, augmentation) -> Material:
+def load_material(model, training: data.Dataset, validation: data.Dataset, calibration, stage: dict) -> Material:
     """Decode what fine-tuning the Keras network `model` needs. UserError when the data has more classes than it.
 
-    `calibration`: RGB uint8 (n, height, width, 3) for int8, else None.
+    `calibration`: RGB uint8 (n, height, width, 3) for int8, else None. `stage`: see `last_stage`.
     """
-    channels = max(2, model.output_shape[-1])
-    if len(training.class_names) > channels:
+    classes = len(training.class_names)
+    if classes > max(2, model.output_shape[-1]):
         raise UserError(
-            f"{training.title} has {len(training.class_names)} classes, {model.name} gives {channels}. Choose the "
-            "dataset that the network was trained on."
+            f"{training.title} has {classes} classes, {model.name} gives {model.output_shape[-1]}. Choose the dataset "
+            "that the network was trained on."
         )
     sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
     return Material(
         pipeline.cache(training, sizes["input_size"], command.progress(f"reading {training.title}")),
         pipeline.evaluation_batches(validation, batch_size=16, **sizes),
         None if calibration is None else np.concatenate(list(calibration_inputs(calibration))),
-        augmentation,
+        classes,
         **sizes,
+        augmentation=replace(stage["augmentation"], mirrored=training.mirrored),
+        edge_class=stage["edge_class"],
     )
 
 
-def augmentation_of(source: Path, network: str) -> Augmentation:
-    """The augmentation that the network at `source` was trained with last, else its last recipe's, else the default."""
+def last_stage(source: Path, network: str) -> dict:
+    """`augmentation` and `edge_class` of the last stage that the network at `source` was trained with.
+
+    Without a record of it they are those of the network's last recipe.
+    """
     for record in (source.parent / "run.json", source.parent / "card.json"):
         if record.is_file():
-            values = json.loads(record.read_text(encoding="utf-8"))["recipe"]["stages"][-1]["augmentation"]
-            return Augmentation(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    recipes = RECIPES.get(network)
-    return list(recipes.values())[-1].stages[-1].augmentation if recipes else Augmentation()
+            stage = json.loads(record.read_text(encoding="utf-8"))["recipe"]["stages"][-1]
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in stage["augmentation"].items()}
+            return {"augmentation": Augmentation(**values), "edge_class": stage.get("edge_class", 0)}
+    if network not in RECIPES:
+        return {"augmentation": Augmentation(), "edge_class": 0}
+    stage = list(RECIPES[network].values())[-1].stages[-1]
+    return {"augmentation": stage.augmentation, "edge_class": stage.edge_class}
 
 
 class Tuning:
@@ -125,6 +138,7 @@ class Tuning:
         self.graph, self.plan, self.material, self.folder, self.identity = graph, plan, material, folder, identity
         self.batch_size = min(plan.batch_size, len(material.samples))
         self.steps = len(material.samples) // self.batch_size
+        self.kind = "foreground IoU" if material.classes == 2 else "mean IoU"
         self.durations: list[float] = []
 
     def run(self) -> Graph:
@@ -177,7 +191,7 @@ class Tuning:
             first, best, best_graph = 0, -1.0, start
             if built.is_valid_after(0):
                 best, best_graph = self._validate(predict), built.graph()
-                print(f"before training: val foreground IoU {best:.4f}", flush=True)
+                print(f"before training: val {self.kind} {best:.4f}", flush=True)
         batches = iter(
             pipeline.training_batches(
                 self.material.samples,
@@ -187,6 +201,7 @@ class Tuning:
                 self.material.augmentation,
                 seed=number,
                 first_epoch=first,
+                edge_class=self.material.edge_class,
             )
         )
         for epoch in range(first + 1, plan.epochs + 1):
@@ -214,7 +229,7 @@ class Tuning:
             left = np.median(self.durations) * (plan.epochs * (count - number + 1) - epoch)
             kept = f"best {best:.4f}" if best >= 0 else "not yet as sparse as asked"
             print(
-                f"epoch {epoch}/{plan.epochs}  loss {np.mean(history):.4f}  val foreground IoU {iou:.4f}  ({kept})  "
+                f"epoch {epoch}/{plan.epochs}  loss {np.mean(history):.4f}  val {self.kind} {iou:.4f}  ({kept})  "
                 f"{self.durations[-1]:.0f} s, {left / 60:.0f} min left",
                 flush=True,
             )
@@ -223,10 +238,9 @@ class Tuning:
     def _validate(self, predict) -> float:
         labels, predictions = [], []
         for images, label in self.material.validation:
-            logits = predict(np.asarray(images) / np.float32(255))
-            predictions.append(np.asarray(metrics.predicted_labels(logits), np.uint8))
+            predictions.append(_predicted_labels(predict(np.asarray(images) / np.float32(255)), self.material.classes))
             labels.append(np.asarray(label)[..., 0])
-        return float(metrics.foreground_iou(np.concatenate(labels), np.concatenate(predictions)))
+        return _iou(np.concatenate(labels), np.concatenate(predictions), self.material.classes)
 
     def _save(self, stage: int, epoch: int, best: float, arrays: dict[str, list[np.ndarray]]) -> None:
         named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
@@ -254,8 +268,8 @@ class Tuning:
         """Measure the file made from the tuned graph, say what it is, remove the work folder; 1 if a check fails."""
         figures, missing = verify(path, graph, self.plan, self.material, laid_out)
         print(
-            f"checked on {figures['images']} validation images: foreground IoU {figures['val_foreground_iou']:.4f}, as "
-            f"trained {figures['trained_val_foreground_iou']:.4f}; labels agree on {figures['agreement']:.2%} of the "
+            f"checked on {figures['images']} validation images: {self.kind} {figures['iou']:.4f}, as trained "
+            f"{figures['trained_iou']:.4f}; labels agree on {figures['agreement']:.2%} of the "
             f"pixels, logits to {figures['mean_logit_error']:.3f} on average"
         )
         if self.plan.sparsity or self.plan.clusters:
@@ -269,6 +283,19 @@ class Tuning:
         for line in missing:
             print(f"FAILED: {line}")
         return 1 if missing else 0
+
+
+def _predicted_labels(logits, classes: int) -> np.ndarray:
+    """uint8 (batch, h, w); what a network knows beyond two classes (EOAM's edge) is foreground."""
+    labels = np.asarray(metrics.predicted_labels(logits), np.uint8)
+    return np.minimum(labels, 1) if classes == 2 else labels
+
+
+def _iou(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
+    """What says which epoch is best: the foreground IoU, with more than two classes the mean IoU."""
+    if classes == 2:
+        return float(metrics.foreground_iou(labels, predictions))
+    return float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, classes)))
 
 
 def _weights(graph: Graph) -> list[np.ndarray]:
@@ -306,13 +333,13 @@ def verify(path: Path, graph: Graph, plan: Plan, material: Material, laid_out: b
         got = np.stack([segmenter.logits(image) for image in images])
         error.append(np.abs(got - wanted).mean())
         for masks, logits in ((expected, wanted), (found, got)):
-            masks.append(np.asarray(metrics.predicted_labels(logits), np.uint8))
+            masks.append(_predicted_labels(logits, material.classes))
         labels.append(np.asarray(label)[..., 0])
     labels, expected, found = (np.concatenate(masks) for masks in (labels, expected, found))
     figures = {
         "images": len(labels),
-        "val_foreground_iou": float(metrics.foreground_iou(labels, found)),
-        "trained_val_foreground_iou": float(metrics.foreground_iou(labels, expected)),
+        "iou": _iou(labels, found, material.classes),
+        "trained_iou": _iou(labels, expected, material.classes),
         "agreement": float(np.mean(expected == found)),
         "mean_logit_error": float(np.mean(error)),
         "gzip_bytes": len(gzip.compress(path.read_bytes(), mtime=0)),
