@@ -124,7 +124,8 @@ def test_every_combination_is_trained_converted_and_checked(place, capsys, argum
     said = capsys.readouterr().out
     losses = [float(loss) for loss in re.findall(r"loss ([0-9.]+)", said)]
     assert min(losses[1:]) < losses[0]
-    assert float(re.search(r"agree on ([0-9.]+)%", said)[1]) > 97
+    # Rounding that it was not trained with costs a network of a few layers more.
+    assert float(re.search(r"agree on ([0-9.]+)%", said)[1]) > (90 if arguments.startswith("int8") else 97)
     asked = dict(zip(arguments.split()[1::2], map(float, arguments.split()[2::2]), strict=True))
     if "--prune" in asked:
         assert float(re.search(r"([0-9.]+)% of \d+ weights are zero", said)[1]) >= 100 * asked["--prune"] - 1
