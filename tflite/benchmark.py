@@ -1,18 +1,22 @@
 """Time converted networks on this machine: `python -m tflite.benchmark a.tflite b.tflite --threads 1,2`.
 
 Several models are timed in turn, run by run, so that a change of the machine's speed meets them all alike; the ratios
-are those of one round, and their median is printed. Stands alone beside runtime.py, like that file.
+are those of one round, and their median is printed. Stands alone beside runtime.py, like that file; `--profile` needs
+profiler.py too and `--plot` plot.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import csv
+import importlib
+import io
 import json
 import multiprocessing
 import os
 import platform
 import re
-import resource
 import sys
 import time
 from pathlib import Path
@@ -83,7 +87,46 @@ def _peak_memory_kib() -> int:
     status = Path("/proc/self/status")
     if status.is_file():
         return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
+    import resource  # Unix alone has it
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def sustain(paths: list[str], threads: int, minutes: float) -> dict:
+    """Runs all models in turn for `minutes` and says what each second of it was like.
+
+    `samples`: minute, ms (the median of each model in that second), celsius (the hottest sensor) and mhz (the mean of
+    the cores' clocks); the last two are None where the machine does not tell.
+    """
+    interpreters = [runtime.load_interpreter(path, threads) for path in paths]
+    for interpreter in interpreters:
+        _fill(interpreter)
+    samples, started = [], time.monotonic()
+    while (elapsed := time.monotonic() - started) < minutes * 60 or not samples:
+        times = [[] for _ in interpreters]
+        while time.monotonic() - started < min(elapsed + 1, minutes * 60) or not times[0]:
+            for interpreter, column in zip(interpreters, times, strict=True):
+                begun = time.perf_counter()
+                interpreter.invoke()
+                column.append((time.perf_counter() - begun) * 1000)
+        samples.append(
+            {
+                "minute": elapsed / 60,
+                "ms": [float(np.median(column)) for column in times],
+                "celsius": _reading("/sys/class/thermal/thermal_zone*/temp", max),
+                "mhz": _reading("/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq", np.mean),
+            }
+        )
+    return {"models": [str(path) for path in paths], "threads": threads, "minutes": minutes, "samples": samples}
+
+
+def _reading(pattern: str, summary) -> float | None:
+    """The `summary` of the sensors under /sys, which count in thousandths, or None where no sensor can be read."""
+    values = []
+    for path in Path("/").glob(pattern.lstrip("/")):
+        with contextlib.suppress(OSError, ValueError):
+            values.append(int(path.read_text()) / 1000)
+    return float(summary(values)) if values else None
 
 
 def _fill(interpreter) -> None:
@@ -113,30 +156,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=_positive, default=100, help="timed runs per model (default: 100)")
     parser.add_argument("--warmup", type=_positive, default=10, help="runs before, not timed (default: 10)")
     parser.add_argument("--profile", action="store_true", help="time each operation instead (needs ai-edge-litert)")
+    parser.add_argument("--minutes", type=_minutes, metavar="M", help="also run without a pause, for M minutes")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
+    parser.add_argument("--csv", metavar="FILE", help="write the table here")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw the table, or the curve of --minutes")
     options = parser.parse_args(argv)
-    machine = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
+    if options.profile and (options.csv or options.plot or options.minutes):
+        parser.error("--profile goes with --json alone")
+    if options.plot and Path(options.plot).suffix != ".svg":
+        parser.error(f"--plot writes SVG, so its file ends in .svg; received {options.plot}")
+    figures = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
     if options.profile:
-        figures = {**machine, "profiles": _print_profiles(options)}
+        figures["profiles"] = _print_profiles(options)
     else:
-        figures = {**machine, **_print_times(options)}
+        figures |= _print_times(options)
+    if options.minutes:
+        figures["sustained"] = _print_sustained(options)
     if options.json:
         runtime.write_whole(options.json, (json.dumps(figures, indent=1) + "\n").encode())
+    if options.csv:
+        runtime.write_whole(options.csv, _table(figures["runs"]).encode())
+    if options.plot:
+        runtime.write_whole(options.plot, _draw(figures).encode())
     return 0
-
-
-def _print_profiles(options: argparse.Namespace) -> list[dict]:
-    try:
-        from tflite import profiler
-    except ImportError:
-        import profiler
-
-    profiles = []
-    for threads in options.threads:
-        for model in options.models:
-            profiles.append(profiler.profile(model, threads, options.runs, options.warmup))
-            print(profiler.report(profiles[-1]))
-    return profiles
 
 
 def _print_times(options: argparse.Namespace) -> dict:
@@ -160,10 +202,75 @@ def _print_times(options: argparse.Namespace) -> dict:
     return {"runs": runs, "cold_start": starts}
 
 
+def _print_profiles(options: argparse.Namespace) -> list[dict]:
+    profiler = _beside("profiler")
+    profiles = []
+    for threads in options.threads:
+        for model in options.models:
+            profiles.append(profiler.profile(model, threads, options.runs, options.warmup))
+            print(profiler.report(profiles[-1]))
+    return profiles
+
+
+def _print_sustained(options: argparse.Namespace) -> dict:
+    print(f"{options.minutes:g} minutes without a pause on {options.threads[-1]} thread(s) ...", flush=True)
+    found = sustain(options.models, options.threads[-1], options.minutes)
+    samples = found["samples"]
+    tenth = max(1, len(samples) // 10)
+    for i, model in enumerate(found["models"]):
+        first, last = (np.median([sample["ms"][i] for sample in part]) for part in (samples[:tenth], samples[-tenth:]))
+        print(f"{Path(model).name:32s} {first:.2f} ms at first, {last:.2f} ms at last ({last / first:.2f}x)")
+    for key, unit in (("celsius", "degrees C"), ("mhz", "MHz")):
+        if samples[0][key] is not None and samples[-1][key] is not None:
+            print(f"{samples[0][key]:.0f} {unit} at first, {samples[-1][key]:.0f} at last")
+    return found
+
+
+def _table(runs: list[dict]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(runs[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(runs)
+    return text.getvalue()
+
+
+def _draw(figures: dict) -> str:
+    plot = _beside("plot")
+    if "sustained" not in figures:
+        return plot.bars(
+            [
+                (f"{Path(run['model']).name}, {run['threads']} thread(s)", run["median_ms"], run["p90_ms"])
+                for run in figures["runs"]
+            ]
+        )
+    samples = figures["sustained"]["samples"]
+    key, unit = ("celsius", "degrees C") if samples[0]["celsius"] is not None else ("mhz", "MHz")
+    series = {
+        Path(model).name: [sample["ms"][i] for sample in samples]
+        for i, model in enumerate(figures["sustained"]["models"])
+    }
+    return plot.curve([s["minute"] for s in samples], series, "ms", [s[key] for s in samples], unit)
+
+
+def _beside(name: str):
+    """A module that this file needs only now and then: of the package, or copied to the same folder."""
+    try:
+        return importlib.import_module(f"tflite.{name}" if "tflite" in runtime.__name__ else name)
+    except ModuleNotFoundError as error:
+        raise runtime.ModelError(f"{name}.py is not here. Copy it beside {Path(__file__).name}.") from error
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
+    return value
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be more than 0, not {text}")
     return value
 
 

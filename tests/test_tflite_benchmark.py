@@ -1,0 +1,180 @@
+"""The benchmark on this machine: its tables, files and curves, the profile of operations, and that it stands alone."""
+
+import csv
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tflite import benchmark, plot, profiler, runtime
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "keras_models" / "presets" / "extremec3-eg1800" / "extremec3-eg1800-int8.tflite"
+ABSENT = ("tensorflow", "tf_keras", "keras", "keras_models", "tflite")
+
+SUMMARY = """Run started
+=========================== Run Order ===========================
+             [node type]    [start]    [first]   [avg ms]        [%]     [cdf%]   [mem KB] [times called]   [Name]
+                QUANTIZE      0.000      0.098      0.099     0.330%     0.330%      0.000             50   [Builtin]:0
+ Delegate/Fully Connected (NC, QS8, QC8W) GEMM   0.000  0.093  0.095  0.318%  2.081%   0.000   50   [Delegate]:11
+
+====================== Top by Computation Time ======================
+             [node type]    [start]    [first]   [avg ms]        [%]     [cdf%]   [mem KB] [times called]   [Name]
+                QUANTIZE      0.000      0.098      0.099     0.330%     0.330%      0.000             50   [Builtin]:0
+
+"""
+
+
+@pytest.fixture
+def device(tmp_path):
+    """A folder with what a user copies to a device, and a function that runs Python there without the project."""
+    for name in ("runtime.py", "benchmark.py", "profiler.py", "plot.py"):
+        shutil.copy(ROOT / "tflite" / name, tmp_path)
+    shutil.copy(MODEL, tmp_path / "net.tflite")
+    shutil.copy(MODEL.with_suffix(".json"), tmp_path / "net.json")
+    absent = tmp_path / "absent"
+    absent.mkdir()
+    for name in ABSENT:
+        (absent / f"{name}.py").write_text(f"raise ImportError('there is no {name} on a device')\n")
+
+    def python(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(absent)},
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return tmp_path, python
+
+
+def test_it_runs_alone_on_a_device(device):
+    place, python = device
+    command = "benchmark.py net.tflite net.tflite --threads 1,2 --runs 3 --warmup 1 --minutes 0.005"
+    python(*command.split(), "--json", "speed.json", "--csv", "speed.csv", "--plot", "curve.svg")
+    found = json.loads((place / "speed.json").read_text())
+    assert [run["threads"] for run in found["runs"]] == [1, 1, 2, 2]
+    assert all(0 < run["median_ms"] <= run["p90_ms"] <= run["p99_ms"] for run in found["runs"])
+    assert found["runs"][0]["speed"] == 1
+    assert all(len(sample["ms"]) == 2 and min(sample["ms"]) > 0 for sample in found["sustained"]["samples"])
+    assert found["cold_start"][0]["first_ms"] > 0
+    with (place / "speed.csv").open() as file:
+        assert [float(row["median_ms"]) for row in csv.DictReader(file)] == [r["median_ms"] for r in found["runs"]]
+    ElementTree.parse(place / "curve.svg")
+
+
+def test_the_profile_and_the_segmenter_run_alone_too(device):
+    place, python = device
+    python("benchmark.py", "net.tflite", "--profile", "--runs", "2", "--json", "profile.json")
+    assert json.loads((place / "profile.json").read_text())["profiles"][0]["total_ms"] > 0
+    said = python(
+        "-c",
+        "import numpy as np, runtime; s = runtime.Segmenter('net.tflite'); print(s.spec['name']); "
+        "print(s.labels(np.zeros((50, 40, 3), np.uint8)).shape)",
+    ).splitlines()
+    assert said[-2:] == [json.loads((place / "net.json").read_text())["name"], "(50, 40)"]
+
+
+def test_a_missing_companion_is_named(device, capsys):
+    place, python = device
+    (place / "plot.py").unlink()
+    said = python(
+        "-c",
+        "import benchmark, runtime\ntry: benchmark.main('net.tflite --runs 1 --warmup 1 --plot a.svg'.split())\n"
+        "except runtime.ModelError as error: print(error)",
+    )
+    assert "plot.py is not here. Copy it beside benchmark.py." in said
+
+
+def test_the_profile_accounts_for_every_operation():
+    found = profiler.profile(MODEL, runs=2, warmup=1)
+    total = sum(operator["ms"] for operator in found["operators"])
+    assert found["total_ms"] == pytest.approx(total)
+    assert sum(row["ms"] for row in found["types"]) == pytest.approx(total)
+    assert sum(row["share"] for row in found["types"]) == pytest.approx(1)
+    assert found["wall_ms"] > 0
+    # The file's first and last operation turn uint8 into int8 and back, which XNNPACK leaves alone.
+    assert [o["type"] for o in found["operators"] if not o["delegated"]] == ["QUANTIZE", "QUANTIZE"]
+    names = {operation["index"]: operation["name"] for operation in found["operations"]}
+    for operator in found["operators"]:
+        if "DWConv" in operator["type"]:
+            assert names[operator["operation"]] == "DEPTHWISE_CONV_2D"
+    owners = [o["operation"] for o in found["operators"] if o["operation"] is not None]
+    assert owners == sorted(owners)
+    convolutions = {index for index, name in names.items() if "CONV" in name}
+    assert convolutions <= set(owners), "each convolution has its time"
+    assert "slowest operations" in profiler.report(found)
+
+
+def test_operators_are_matched_to_the_operations_they_belong_to():
+    operations = [
+        {"index": i, "name": name}
+        for i, name in enumerate(["QUANTIZE", "CONV_2D", "RELU", "CONCATENATION", "ADD", "SOFTMAX", "QUANTIZE"])
+    ]
+    expected = [
+        ("QUANTIZE", False, 0), ("Convolution (NHWC, QC8) IGEMM", True, 1), ("Copy (NC, X8)", True, 3),
+        ("Copy (NC, X8)", True, 3), ("Unheard Of (NC)", True, None), ("Add (ND)", True, 4), ("SOFTMAX", False, 5),
+        ("QUANTIZE", False, 6),
+    ]  # fmt: skip
+    operators = [{"type": kind, "delegated": delegated, "operation": None} for kind, delegated, _ in expected]
+    profiler._assign(operators, operations)
+    assert [operator["operation"] for operator in operators] == [index for _, _, index in expected]
+
+
+def test_the_summary_is_read_in_order():
+    rows, times = profiler._parse(SUMMARY)
+    assert rows == [("QUANTIZE", False), ("Fully Connected (NC, QS8, QC8W) GEMM", True)]
+    assert times == [0.099, 0.095]
+    assert profiler._parse("another format") == ([], [])
+
+
+def _crash(*_):
+    os.abort()
+
+
+def test_a_crash_inside_the_library_is_one_error(monkeypatch):
+    monkeypatch.setattr(profiler, "_run", _crash)
+    with pytest.raises(runtime.ModelError, match=r"could not be profiled with ai-edge-litert .* pip install"):
+        profiler.profile(MODEL)
+
+
+def test_no_library_and_an_old_one(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.1.6")
+    with pytest.raises(runtime.ModelError, match=r"2\.1\.6 does not time"):
+        profiler.profile(MODEL)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(runtime.ModelError, match="--profile needs libLiteRt"):
+        profiler.profile(MODEL)
+
+
+def test_sensors(tmp_path):
+    for i, text in enumerate(["41000\n", "45500\n", "broken\n"]):
+        (tmp_path / f"zone{i}").write_text(text)
+    assert benchmark._reading(f"{tmp_path}/zone*", max) == 45.5
+    assert benchmark._reading(f"{tmp_path}/none*", max) is None
+
+
+def test_pictures_are_whole_svg():
+    names = {"svg": "http://www.w3.org/2000/svg"}
+    bars = ElementTree.fromstring(plot.bars([("a<b>.tflite, 1 thread(s)", 2.0, 3.0), ("b", 1.0, 1.5)]))
+    widths = [float(rect.get("width")) for rect in bars.findall("svg:rect", names)[1:]]
+    assert widths[0] == pytest.approx(2 * widths[1], rel=0.01)
+    curve = ElementTree.fromstring(plot.curve([0, 1, 2], {"a": [1.0, 2.0, 1.5]}, "ms", [40.0, None, 50.0], "degrees C"))
+    drawn = [path.get("d") for path in curve.findall("svg:path", names) if path.get("fill") == "none"]
+    assert [points.count("M") for points in drawn] == [1, 2], "a missing reading is a gap"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--plot", "a.png"], ["--minutes", "0"], ["--runs", "0"], ["--profile", "--csv", "a.csv"]]
+)
+def test_a_mistake_in_the_options_ends_before_any_run(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main([str(MODEL), *arguments])
+    assert stopped.value.code == 2
