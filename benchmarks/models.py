@@ -59,10 +59,9 @@ def main(argv: list[str] | None = None) -> None:
     files = [folder / f"{name}-{'-'.join(arguments[1::2])}.tflite" for arguments in FORMS.values()]
     for (form, arguments), file in zip(FORMS.items(), files, strict=True):
         if not file.is_file():
-            tuned = {"--prune", "--cluster", "qat"} & set(arguments)
-            photos = [*where, "--epochs", options.epochs] if tuned else []
-            if form == "int8" and data_dir:
-                photos = ["--calibration", *data_dir]
+            tuned = len(arguments) > 2 or "qat" in arguments
+            photos = where if {"int8", "qat"} & set(arguments) else []
+            photos = [*photos, *(["--epochs", options.epochs] if tuned else [])]
             _run(ROOT / "tflite" / "convert.py", options.model, *arguments, *photos, "-o", file)
         found = _json("-m", "tflite.inspect", file)
         measured = _json("-m", "keras_models.evaluate", file, *where)
