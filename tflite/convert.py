@@ -23,6 +23,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_models import command, data, registry
@@ -119,6 +120,11 @@ def _plan(options: ConvertOptions) -> finetune.Plan | None:
                 "fine-tuning: --quantize qat, --prune, --cluster."
             )
         return None
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"The model-optimization toolkit trains with TensorFlow; Keras is set to {keras.backend.backend()}. Set "
+            "KERAS_BACKEND=tensorflow."
+        )
     numbers = options.epochs, options.learning_rate, options.batch_size
     return finetune.Plan(options.prune, options.cluster, qat, *numbers)
 
