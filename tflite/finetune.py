@@ -8,7 +8,6 @@ rounding that training sees is the rounding of the file.
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 import time
@@ -18,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_models import command, data, losses, metrics
+from keras_models import command, data, losses
 from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
 from keras_models.recipes import RECIPES
-from tflite import compression, runtime
+from tflite import tuned
 from tflite.bridge import Bridge, Ranges, Technique
 from tflite.graph import Graph
 from tflite.quantize import calibration_inputs
@@ -138,7 +137,7 @@ class Tuning:
         self.graph, self.plan, self.material, self.folder, self.identity = graph, plan, material, folder, identity
         self.batch_size = min(plan.batch_size, len(material.samples))
         self.steps = len(material.samples) // self.batch_size
-        self.kind = "foreground IoU" if material.classes == 2 else "mean IoU"
+        self.kind = tuned.iou_name(material.classes)
         self.durations: list[float] = []
 
     def run(self) -> Graph:
@@ -238,9 +237,11 @@ class Tuning:
     def _validate(self, predict) -> float:
         labels, predictions = [], []
         for images, label in self.material.validation:
-            predictions.append(_predicted_labels(predict(np.asarray(images) / np.float32(255)), self.material.classes))
+            predictions.append(
+                tuned.predicted_labels(predict(np.asarray(images) / np.float32(255)), self.material.classes)
+            )
             labels.append(np.asarray(label)[..., 0])
-        return _iou(np.concatenate(labels), np.concatenate(predictions), self.material.classes)
+        return tuned.iou(np.concatenate(labels), np.concatenate(predictions), self.material.classes)
 
     def _save(self, stage: int, epoch: int, best: float, arrays: dict[str, list[np.ndarray]]) -> None:
         named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
@@ -266,36 +267,12 @@ class Tuning:
 
     def finish(self, path: Path, graph: Graph, laid_out: bool) -> int:
         """Measure the file made from the tuned graph, say what it is, remove the work folder; 1 if a check fails."""
-        figures, missing = verify(path, graph, self.plan, self.material, laid_out)
-        print(
-            f"checked on {figures['images']} validation images: {self.kind} {figures['iou']:.4f}, as trained "
-            f"{figures['trained_iou']:.4f}; labels agree on {figures['agreement']:.2%} of the "
-            f"pixels, logits to {figures['mean_logit_error']:.3f} on average"
-        )
-        if self.plan.sparsity or self.plan.clusters:
-            per = "output channel" if laid_out else "kernel"
-            print(
-                f"{figures['sparsity']:.1%} of {figures['weights']} weights are zero, at most "
-                f"{figures['distinct_weights']} distinct ones in one {per} (depthwise kernels are left as they were); "
-                f"{figures['gzip_bytes'] / 1024:.0f} KiB with gzip"
-            )
+        figures, missing = tuned.measure(path, graph, self.plan, self.material, laid_out)
+        print(tuned.report(figures))
         shutil.rmtree(self.folder, ignore_errors=True)
         for line in missing:
             print(f"FAILED: {line}")
         return 1 if missing else 0
-
-
-def _predicted_labels(logits, classes: int) -> np.ndarray:
-    """uint8 (batch, h, w); what a network knows beyond two classes (EOAM's edge) is foreground."""
-    labels = np.asarray(metrics.predicted_labels(logits), np.uint8)
-    return np.minimum(labels, 1) if classes == 2 else labels
-
-
-def _iou(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
-    """What says which epoch is best: the foreground IoU, with more than two classes the mean IoU."""
-    if classes == 2:
-        return float(metrics.foreground_iou(labels, predictions))
-    return float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, classes)))
 
 
 def _weights(graph: Graph) -> list[np.ndarray]:
@@ -312,43 +289,3 @@ def _with_weights(graph: Graph, arrays: list[np.ndarray]) -> Graph:
 
 def _arrays(state: dict, kind: str) -> list[np.ndarray]:
     return [state[key] for key in sorted(state) if key.startswith(f"{kind}/")]
-
-
-# -- What came out, measured on the file -------------------------------------------------------------------------------
-
-
-def verify(path: Path, graph: Graph, plan: Plan, material: Material, laid_out: bool) -> tuple[dict, list[str]]:
-    """Figures of the `.tflite` at `path`, made from the tuned `graph`, and what it lacks of what the plan asked for.
-
-    agreement: share of validation pixels with the label of the network as it was trained, rounding included.
-    """
-    segmenter = runtime.Segmenter(path)
-    reference = Bridge(graph, Technique(int8=plan.int8), 1)
-    if plan.int8:
-        reference.set_ranges(Ranges(graph, material.calibration).of(graph))
-    labels, expected, found, error = [], [], [], []
-    for images, label in material.validation:
-        images = np.asarray(images)
-        wanted = np.asarray(reference.model(images / np.float32(255), training=False))
-        got = np.stack([segmenter.logits(image) for image in images])
-        error.append(np.abs(got - wanted).mean())
-        for masks, logits in ((expected, wanted), (found, got)):
-            masks.append(_predicted_labels(logits, material.classes))
-        labels.append(np.asarray(label)[..., 0])
-    labels, expected, found = (np.concatenate(masks) for masks in (labels, expected, found))
-    figures = {
-        "images": len(labels),
-        "iou": _iou(labels, found, material.classes),
-        "trained_iou": _iou(labels, expected, material.classes),
-        "agreement": float(np.mean(expected == found)),
-        "mean_logit_error": float(np.mean(error)),
-        "gzip_bytes": len(gzip.compress(path.read_bytes(), mtime=0)),
-    }
-    missing = []
-    if plan.sparsity or plan.clusters:
-        figures |= compression.count(path, graph, laid_out)
-    if plan.sparsity and figures["sparsity"] < plan.sparsity - 0.01:
-        missing.append(f"{figures['sparsity']:.1%} of the weights are zero, not {plan.sparsity:.1%}")
-    if plan.clusters and figures["distinct_weights"] > plan.clusters:
-        missing.append(f"a kernel has {figures['distinct_weights']} distinct weights, not {plan.clusters}")
-    return figures, missing
