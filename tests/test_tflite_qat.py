@@ -141,6 +141,8 @@ def test_every_combination_is_trained_converted_and_checked(place, capsys, argum
         assert (found["float_ops"], found["partitions"]) == (0, 1)
         spec = json.loads((place / "out.json").read_text())
         assert (spec["input"]["scale"], spec["input"]["zero_point"]) == (pytest.approx(1 / 255, rel=1e-6), 0)
+    tuning = json.loads((place / "out.json").read_text())["fine_tuning"]
+    assert (tuning["sparsity"], tuning["clusters"]) == (asked.get("--prune"), asked.get("--cluster"))
     assert not (place / "out-tuning").exists()
 
 

@@ -16,6 +16,7 @@ if not __package__:
     # Run as a file: its folder must not be searched for modules, or its inspect.py hides Python's.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib needs it)
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -100,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     with command.whole_file(output) as file, command.whole_file(output.with_suffix(".json")) as spec_file:
         file.write_bytes(content)
         spec = _spec(output.stem, source, model, content, runtime.load_interpreter(file), calibration)
+        spec["fine_tuning"] = dataclasses.asdict(plan) if plan else None
         spec_file.write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
     operations = Counter(node.op for node in rewritten)
     print(f"{output}: {len(content) / 1024:.0f} KiB, {options.quantize}, {sum(operations.values())} operations")

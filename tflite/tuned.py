@@ -50,9 +50,13 @@ def measure(path: Path, graph: Graph, plan: Plan, material: Material, laid_out: 
         "mean_logit_error": float(np.mean(error)),
         "gzip_bytes": len(gzip.compress(path.read_bytes(), mtime=0)),
     }
-    missing = []
-    if plan.sparsity or plan.clusters:
+    if not plan.sparsity and not plan.clusters:
+        return figures, []
+    try:
         figures |= count(path, graph, laid_out)
+    except ValueError as error:
+        return figures, [str(error)]
+    missing = []
     if plan.sparsity and figures["sparsity"] < plan.sparsity - 0.01:
         missing.append(f"{figures['sparsity']:.1%} of the weights are zero, not {plan.sparsity:.1%}")
     if plan.clusters and figures["distinct_weights"] > plan.clusters:
