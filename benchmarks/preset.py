@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         "trained_on": f"{run['options']['dataset']}, {len(run['data']['train'])} training photos",
         "selected_on": f"{len(run['data']['val'])} validation photos, best epoch by foreground IoU",
         "licence": options.licence,
+        "classes": run.get("classes", {}),
         "seed": run["options"]["seed"],
         "epochs": len(history),
         "training_hours": round(sum(float(row["seconds"]) for row in history) / 3600, 2),
