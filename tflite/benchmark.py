@@ -28,9 +28,11 @@ if not __package__ and (Path(__file__).parent / "__init__.py").is_file():
 import numpy as np
 
 try:
-    from tflite import runtime
-except ImportError:  # copied to a device: runtime.py lies beside this file
+    from tflite import phone, runtime
+except ImportError:  # copied to a device: runtime.py lies beside this file, and no phone is attached to it
     import runtime
+
+    phone = None
 
 
 def measure(paths: list[str], threads: int, runs: int, warmup: int) -> list[dict]:
@@ -160,11 +162,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--csv", metavar="FILE", help="write the table here")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw the table, or the curve of --minutes")
+    if phone:
+        phone.add_options(parser)
     options = parser.parse_args(argv)
     if options.profile and (options.csv or options.plot or options.minutes):
         parser.error("--profile goes with --json alone")
     if options.plot and Path(options.plot).suffix != ".svg":
         parser.error(f"--plot writes SVG, so its file ends in .svg; received {options.plot}")
+    if phone and phone.chosen(options):
+        return phone.main(options)
     figures = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
     if options.profile:
         figures["profiles"] = _print_profiles(options)
