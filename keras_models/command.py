@@ -19,9 +19,20 @@ class UserError(ValueError):
     """Something the user can mend: a command prints it as one line and exits with 2."""
 
 
-def option(default=dataclasses.MISSING, *, help: str, choices=None, positional: bool = False, metavar=None):
-    """A dataclass field that is also a command-line option; without a default it is required."""
-    metadata = {"help": help, "choices": choices, "positional": positional, "metavar": metavar}
+def option(
+    default=dataclasses.MISSING,
+    *,
+    help: str,
+    choices=None,
+    positional: bool = False,
+    metavar=None,
+    flags: tuple[str, ...] = (),
+):
+    """A dataclass field that is also a command-line option; without a default it is required.
+
+    `flags`: what it is called on the command line, where that is not the field's name (`output` is also `-o`).
+    """
+    metadata = {"help": help, "choices": choices, "positional": positional, "metavar": metavar, "flags": flags}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -56,7 +67,8 @@ def parse(options: type, argv: list[str] | None, *, program: str, description: s
             parser.add_argument(field.name, **arguments)
         else:
             default = {} if required else {"default": field.default}
-            flags = [f"--{field.name.replace('_', '-')}"] + (["-o"] if field.name == "output" else [])
+            named = [f"--{field.name.replace('_', '-')}"] + (["-o"] if field.name == "output" else [])
+            flags = field.metadata["flags"] or named
             parser.add_argument(*flags, dest=field.name, required=required, **default, **arguments)
     return options(**vars(parser.parse_args(argv)))
 

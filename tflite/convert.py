@@ -17,6 +17,7 @@ if not __package__:
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 (pathlib needs it)
 
 import dataclasses
+import difflib
 import hashlib
 import importlib.metadata
 import json
@@ -30,10 +31,11 @@ import numpy as np
 from keras_models import command, data, registry
 from keras_models.command import UserError, option
 from keras_models.presets import classes_of, find, load_model
-from tflite import finetune, graph, rewrite, runtime
-from tflite.quantize import IO, MODES, to_tflite
+from tflite import ai_edge, finetune, graph, layers, rewrite, runtime
+from tflite.quantize import IO, MODES, calibration_inputs, quiet, to_tflite
 
-FEW = 50  # calibration photos; fewer leave the ranges to chance
+ENGINES = ("tensorflow", "ai-edge-quantizer")
+REPORT_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,13 @@ class ConvertOptions:
     )
     calibration_count: int = option(200, metavar="N", help="how many of the photos to use")
     io: str | None = option(None, choices=IO, help="type of input and output of an int8 model (default: uint8)")
-    output: str | None = option(None, metavar="OUT.tflite", help="(default: NAME-TYPE.tflite)")
+    output: str = option("logits", choices=runtime.KINDS, flags=("--output",), help="what comes out of the model")
+    engine: str = option("tensorflow", choices=ENGINES, help="what makes int8 of the float graph")
+    keep_float: tuple[str, ...] = option((), metavar="LAYERS", help="ai-edge-quantizer: leave these layers float")
+    report: str | None = option(None, metavar="FILE.json", help="int8 and int16: write what each layer loses here")
+    file: str | None = option(
+        None, flags=("-o", "--file"), metavar="OUT.tflite", help="what to write (default: NAME-TYPE.tflite)"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,13 +81,19 @@ def main(argv: list[str] | None = None) -> int:
         example="python tflite/convert.py extremec3-eg1800 --quantize int8 --calibration photos -o portrait.tflite",
     )
     int8 = options.quantize in ("int8", "qat")
+    integer = int8 or options.quantize == "int16"
     plan = _plan(options)
     if options.io not in (None, "float32") and not int8:
         raise UserError(f"--io {options.io} needs --quantize int8; {options.quantize} models have float32 in and out.")
     if options.calibration_count < 1:
         raise UserError(f"--calibration-count must be 1 or more. Received: {options.calibration_count}")
+    if options.report and not integer:
+        raise UserError(
+            f"--report is of integer models: --quantize int8, qat or int16. Received: --quantize {options.quantize}"
+        )
+    _check_engine(options)
     source = find(options.model)
-    output = Path(options.output or f"{_name(options.model, source)}-{options.quantize}.tflite")
+    output = Path(options.file or f"{_name(options.model, source)}-{options.quantize}.tflite")
     if output.suffix != ".tflite":
         raise UserError(f"The output must end in .tflite; its spec is written beside it. Received: {output}")
     model = load_model(source)
@@ -87,22 +101,22 @@ def main(argv: list[str] | None = None) -> int:
         network = graph.read(model)
     except ValueError as error:
         raise UserError(str(error)) from error
-    calibration, images = _calibration(options, source, model.input_shape[1:3]) if int8 else (None, None)
+    calibration, images = _calibration(options, source, model.input_shape[1:3]) if integer else (None, None)
     simple = rewrite.simplify(network, images)
     tuning = None
     if plan:
         tuning = _tuning(options, plan, source, model, simple, images, output)
         simple = tuning.run()
-    rewritten = rewrite.lay_out(simple) if int8 else simple
-    try:
-        content = to_tflite(rewritten, "int8" if int8 else options.quantize, images, options.io or "uint8")
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    rewritten = rewrite.give(rewrite.lay_out(simple) if integer else simple, options.output)
+    content = _content(options, rewritten, images)
     with command.whole_file(output) as file, command.whole_file(output.with_suffix(".json")) as spec_file:
         file.write_bytes(content)
         spec = _spec(output.stem, source, model, content, runtime.load_interpreter(file), calibration)
         spec["fine_tuning"] = dataclasses.asdict(plan) if plan else None
+        spec["output"]["kind"] = options.output
         spec_file.write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
+        if options.report:
+            _report(options, rewritten, file, images)
     operations = Counter(node.op for node in rewritten)
     print(f"{output}: {len(content) / 1024:.0f} KiB, {options.quantize}, {sum(operations.values())} operations")
     print(f"spec: {output.with_suffix('.json')}")
@@ -116,7 +130,7 @@ def _plan(options: ConvertOptions) -> finetune.Plan | None:
     """What to fine-tune, or None; UserError for options that do not fit it."""
     qat = options.quantize == "qat"
     if not qat and options.prune is None and options.cluster is None:
-        if options.quantize != "int8" and (options.data_dir or options.dataset):
+        if options.quantize not in ("int8", "int16") and (options.data_dir or options.dataset):
             raise UserError(
                 f"--quantize {options.quantize} uses no photos. --dataset and --data-dir are for int8 and for "
                 "fine-tuning: --quantize qat, --prune, --cluster."
@@ -152,6 +166,50 @@ def _dataset(options: ConvertOptions, source: Path, split: str) -> data.Dataset:
     return data.load(run.get("dataset", "drawings"), run.get("data_dir"), split)
 
 
+def _check_engine(options: ConvertOptions) -> None:
+    if options.engine == "tensorflow":
+        if options.keep_float:
+            raise UserError(
+                "--keep-float needs --engine ai-edge-quantizer; TensorFlow's converter knows no exceptions."
+            )
+        return
+    if options.quantize != "int8":
+        raise UserError(f"--engine {options.engine} makes int8. Received: --quantize {options.quantize}")
+    try:
+        ai_edge.require()
+    except ImportError as error:
+        raise UserError(str(error)) from error
+
+
+def _content(options: ConvertOptions, network: graph.Graph, images) -> bytes:
+    """The file's bytes, by the engine that the options name."""
+    io, mode = options.io or "uint8", "int8" if options.quantize == "qat" else options.quantize
+    if unknown := sorted(set(options.keep_float) - set(network.nodes)):
+        close = difflib.get_close_matches(unknown[0], network.nodes, 5)
+        raise UserError(f"--keep-float: there is no layer {unknown[0]!r}. Near it: {', '.join(close) or 'none'}")
+    try:
+        if options.engine == "tensorflow":
+            return to_tflite(network, mode, images, io)
+        floating = to_tflite(network, "float32")
+        with quiet():
+            return ai_edge.quantize(floating, calibration_inputs(images), io, options.keep_float)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _report(options: ConvertOptions, network: graph.Graph, file: Path, images) -> None:
+    """What each tensor loses, by some of the calibration photos: into the file that the options name, and printed."""
+    some = images[:: max(1, len(images) // REPORT_IMAGES)][:REPORT_IMAGES]
+    try:
+        rows = layers.measure(file, network, list(calibration_inputs(some)))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    report = {"engine": options.engine, "images": len(some), "layers": rows}
+    command.write_text(options.report, json.dumps(report, indent=1) + "\n")
+    print(f"what each layer loses, on {len(some)} of the calibration images: {options.report}")
+    print(layers.table(rows, 5))
+
+
 def _name(given: str, source: Path) -> str:
     """What to call the file when the user does not: the preset, the run or the `.keras` file."""
     return Path(given).stem if source.stem != "model" or not Path(given).is_file() else source.parent.name
@@ -162,8 +220,8 @@ def _calibration(options: ConvertOptions, source: Path, size: tuple[int, int]) -
     photos, title = _photos(options, source)
     names, images = data.calibration_images(photos, options.calibration_count, size)
     print(f"calibration: {len(names)} images of {title}")
-    if len(names) < FEW:
-        print(f"warning: {len(names)} images are few; with {FEW} or more the ranges are safer", file=sys.stderr)
+    if len(names) < layers.FEW:
+        print(f"warning: {len(names)} images are few; with {layers.FEW} or more the ranges are safer", file=sys.stderr)
     brightness = images.mean(axis=(1, 2, 3))
     if len(names) > 1 and brightness.std() < 10:
         print(

@@ -19,6 +19,7 @@ Every value is (height, width, channels) of one image, float32. The operations:
     crop                                      attributes amount, as padding
     pad_channels                              zeros after the channels, up to the node's shape
     max_unpool                                a tensor, and the one whose 2x2 maxima say where its values go
+    labels                                    uint8: the greatest channel's number; of one channel, whether it is > 0
     doubt                                     1 - the greatest of the softmax's channels (one channel: of two sigmoids)
     reshape, transpose                        to the node's shape; attributes permutation, counted from 1 as in Keras
 
@@ -453,6 +454,10 @@ def emit(node: Node, inputs: list, weights: dict):
             return tf.pad(x, ((0, 0), (0, 0), (0, 0), (0, node.shape[-1] - x.shape[-1])))
         case "max_unpool":
             return _max_unpool(tf, x, inputs[1])
+        case "labels":
+            if x.shape[-1] == 1:
+                return tf.cast(x > 0, tf.uint8)
+            return tf.cast(tf.argmax(x, axis=-1, output_type=tf.int32)[..., None], tf.uint8)
         case "doubt":
             if x.shape[-1] == 1:
                 return 1 - tf.sigmoid(tf.abs(x))

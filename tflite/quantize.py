@@ -1,4 +1,4 @@
-"""A Graph to the bytes of a `.tflite`, through TensorFlow's converter: float, half, dynamic range or all int8.
+"""A Graph to the bytes of a `.tflite`, through TensorFlow's converter: float, half, dynamic range or integers.
 
 Only built-in operations are allowed, so that what a phone's interpreter lacks fails here and not on the phone.
 """
@@ -16,12 +16,13 @@ import numpy as np
 
 from tflite.graph import Graph, to_tensorflow
 
-MODES = ("int8", "float32", "float16", "dynamic")
+MODES = ("int8", "int16", "float32", "float16", "dynamic")
 IO = ("uint8", "int8", "float32")
 
 
 def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str = "uint8") -> bytes:
-    """The model file. `images`, RGB uint8 (n, height, width, 3), set the ranges of int8; the other modes need none.
+    """The model file. `images`, RGB uint8 (n, height, width, 3), set the ranges of int8 and of int16, which has int8
+    weights and int16 activations; the other modes need none.
 
     `io` is the type of input and output of an int8 model; the other modes have float32, RGB 0-1. The input's scale is
     1/255 exactly, so that a byte of an image is the byte of a uint8 input. Raises ValueError when the converter
@@ -42,8 +43,13 @@ def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([image] for image in calibration_inputs(images))
         converter.inference_input_type = converter.inference_output_type = getattr(tf, io)
+    if mode == "int16":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        converter.representative_dataset = lambda: ([image] for image in calibration_inputs(images))
     try:
-        with _quiet():
+        with quiet():
             content = converter.convert()
     except Exception as error:  # the converter raises whatever its C++ side throws
         raise ValueError(f"TensorFlow's converter refused {graph.name!r}: {str(error).strip()[-500:]}") from error
@@ -62,7 +68,7 @@ def calibration_inputs(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Keeps what TensorFlow's C++ side writes to stderr, and shows it only when something went wrong."""
     sys.stderr.flush()
     kept = os.dup(2)

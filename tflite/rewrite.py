@@ -430,6 +430,21 @@ def lay_out(graph: Graph) -> Graph:
     return graph
 
 
+def give(graph: Graph, kind: str) -> Graph:
+    """The graph with an end that gives "probabilities" or "labels" in the place of the "logits"; see runtime.py."""
+    graph = graph.copy()
+    logits = graph.nodes[graph.output]
+    if kind == "probabilities":
+        function = "sigmoid" if logits.shape[-1] == 1 else "softmax"
+        end = Node(kind, "activation", (logits.name,), logits.shape, {"function": function})
+    elif kind == "labels":
+        end = Node(kind, "labels", (logits.name,), (*logits.shape[:2], 1))
+    else:
+        return graph
+    graph.nodes[end.name], graph.output = end, end.name
+    return graph
+
+
 def report(graph: Graph) -> str:
     """What each pass does to the graph, a line each: what it is for, and the operations before and after."""
     lines = [f"{graph.name}: {_count(graph)}"]

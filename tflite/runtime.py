@@ -12,7 +12,8 @@ The spec is a JSON file with the same stem, written by the converter and read by
     input           height, width, channels (3), color_order ("RGB"), dtype ("uint8", "int8" or "float32"), and scale
                     and zero_point: the real value (stored - zero_point) * scale is the pixel's byte / 255
     output          height, width, classes (of the tensor; 1 is the foreground's logit alone), dtype, scale, zero_point,
-                    kind ("logits") and activation, what turns them into probabilities: "sigmoid" or "softmax"
+                    kind, one of "logits", "probabilities" and "labels" (uint8, one class number per pixel), and
+                    activation, what makes probabilities of logits: "sigmoid" or "softmax"
     labels, colors  a name and an RGB colour per class, background first: two of each for a network with one logit
     threshold       the foreground's probability above which a pixel is foreground (one logit)
     accuracy        what was measured when the model was verified, or null
@@ -34,6 +35,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+KINDS = ("logits", "probabilities", "labels")
+SURE = 30.0  # the logit that stands for a label: its probability is 1 in float32
 INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
 
 
@@ -41,10 +44,11 @@ class ModelError(ValueError):
     """A model or spec that cannot be used; the message names the file and the remedy."""
 
 
-def load_interpreter(path: str | Path, threads: int = 1, delegates: bool = True):
+def load_interpreter(path: str | Path, threads: int = 1, delegates: bool = True, keep_tensors: bool = False):
     """An interpreter with its tensors allocated, from the first of `INTERPRETERS` that is installed.
 
-    `delegates=False` leaves XNNPACK away. Raises ModelError for a file that is missing, damaged or no TFLite model.
+    `delegates=False` leaves XNNPACK away; `keep_tensors` lets every operation's result be read. Raises ModelError for a
+    file that is missing, damaged or no TFLite model.
     """
     path = Path(path)
     try:
@@ -61,6 +65,8 @@ def load_interpreter(path: str | Path, threads: int = 1, delegates: bool = True)
         resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
         options["experimental_op_resolver_type"] = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
+        if keep_tensors:
+            options["experimental_preserve_all_tensors"] = True
         interpreter = module.Interpreter(model_content=content, num_threads=threads, **options)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -122,10 +128,13 @@ class Segmenter:
     damaged, has another shape than a segmentation network, or does not fit the other.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1):
+    def __init__(self, path: str | Path, threads: int = 1, delegates: bool = True):
         self.path = Path(path)
-        self._interpreter = load_interpreter(path, threads)
+        self._interpreter = load_interpreter(path, threads, delegates)
         self.spec = read_spec(path)
+        self.kind = self.spec["output"].get("kind", "logits") if self.spec else "logits"
+        if self.kind not in KINDS:
+            raise ModelError(f"{path} gives {self.kind!r}, says its spec; known are {', '.join(KINDS)}.")
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each.")
@@ -162,7 +171,23 @@ class Segmenter:
         return tuple(f"class {i}" for i in range(count)), [[255 * i // (count - 1)] * 3 for i in range(count)]
 
     def logits(self, image: np.ndarray) -> np.ndarray:
-        """float32 (h, w, classes) at the network's output size, of RGB uint8 (height, width, 3) of any size."""
+        """float32 (h, w, classes) at the network's output size, of RGB uint8 (height, width, 3) of any size.
+
+        Of a model that gives probabilities these are their logarithms (its odds' for one class), of one that gives
+        labels plus or minus `SURE`: both have the probabilities and labels that the model gave.
+        """
+        output = self.output(image)
+        if self.kind == "logits":
+            return output
+        sigmoid = self.spec["output"]["activation"] == "sigmoid"
+        if self.kind == "labels":
+            chosen = output if sigmoid else output == np.arange(len(self.spec["labels"]))
+            return np.where(chosen, SURE, -SURE).astype(np.float32)
+        likely = np.clip(output, np.exp(-SURE), None)
+        return np.log(likely) - np.log(np.clip(1 - output, np.exp(-SURE), None)) if sigmoid else np.log(likely)
+
+    def output(self, image: np.ndarray) -> np.ndarray:
+        """float32 (h, w, channels): what the network gives, of the kind that its spec says, as real values."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"Expected RGB uint8 (height, width, 3). Received: {image.dtype} {image.shape}")
         height, width = self.input_size
@@ -200,4 +225,4 @@ class Segmenter:
         if values.dtype == np.float32:
             return values
         scale, zero_point = self._output["quantization"]
-        return (values.astype(np.float32) - zero_point) * np.float32(scale)
+        return (values.astype(np.float32) - zero_point) * np.float32(scale or 1)  # labels have no scale

@@ -1,0 +1,63 @@
+"""The second engine of int8: Google's ai-edge-quantizer.
+
+It quantizes the same graph as TensorFlow's converter and chooses its ranges and scales by itself, so that a loss that
+both show is the network's, not the converter's. It can leave single layers float, which the converter cannot.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+INSTALL = "pip install 'pocketseg[ai-edge-quantizer]'"
+
+
+def require() -> None:
+    """ImportError that says how to install the engine when it is not there."""
+    try:
+        import ai_edge_quantizer  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"--engine ai-edge-quantizer is not installed. Run: {INSTALL}") from error
+
+
+def quantize(floating: bytes, inputs: Iterable[np.ndarray], io: str, keep_float: tuple[str, ...] = ()) -> bytes:
+    """A float32 `.tflite` as int8, with input and output of the type `io`.
+
+    `inputs` are calibration images, (1, height, width, 3) float32, RGB 0-1; `keep_float` names layers that stay as they
+    are. Raises ValueError when the engine refuses the model.
+    """
+    try:
+        return _with_io(_quantize(floating, inputs, keep_float), io)
+    except Exception as error:  # the engine raises errors of many kinds
+        raise ValueError(f"ai-edge-quantizer refused the model: {str(error).strip()[-500:]}") from error
+
+
+def _quantize(floating: bytes, inputs: Iterable[np.ndarray], keep_float: tuple[str, ...]) -> bytes:
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
+
+    engine = quantizer.Quantizer(bytearray(floating))
+    engine.load_quantization_recipe(recipe.static_wi8_ai8())
+    nothing, operation = algorithm_manager.AlgorithmName.NO_QUANTIZE, qtyping.TFLOperationName
+    for end in (operation.INPUT, operation.OUTPUT):
+        engine.update_quantization_recipe(".*", end, None, nothing)
+    for name in keep_float:
+        engine.update_quantization_recipe(f"^{re.escape(name)}/", operation.ALL_SUPPORTED, None, nothing)
+    ((signature, tensors),) = Interpreter(model_content=floating).get_signature_list().items()
+    samples = [{tensors["inputs"][0]: image} for image in inputs]
+    ranges = engine.calibrate({signature: samples}, num_threads=os.cpu_count() or 1)
+    return bytes(engine.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+
+
+def _with_io(model: bytes, io: str) -> bytes:
+    """The model with integer input and, where its output was float, integer output, as the converter's own have."""
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+    from tensorflow.lite.python import util
+
+    output = Interpreter(model_content=model).get_output_details()[0]["dtype"]
+    output_type = getattr(tf, io) if output == np.float32 else tf.float32  # float32: leave it as it is
+    return util.modify_model_io_type(model, getattr(tf, io), output_type)

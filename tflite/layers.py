@@ -1,0 +1,132 @@
+"""What each layer of a `.tflite` loses against the float graph that it was made from, and what can be done about it.
+
+The converter names every tensor after the graph's node, so the two are compared node by node. Channels may carry other
+factors in the file than in the graph (`rewrite.equalise` chooses them by the photos it sees): the factor that fits best
+is divided out of every channel, which leaves what rounding and clipping did.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tflite import runtime
+from tflite.graph import Graph, to_tensorflow
+
+FEW = 50  # calibration photos; fewer leave the ranges to chance
+CLIPPED = 0.01  # share of a tensor's values at the ends of its range from which the range is too narrow
+
+
+def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[dict]:
+    """One row per node of `graph` that the file has, the one that adds most first.
+
+    `inputs`: images (1, height, width, 3) float32, RGB 0-1. In a row: `layer`; `operation` of the file; `loss`, the
+    root mean square error as a share of the root mean square; `added`, the part that the layer's inputs did not have
+    yet; `clipped`, the share of values at an end of the range. ModelError when the file was made from another graph.
+    """
+    interpreter = runtime.load_interpreter(path, delegates=False, keep_tensors=True)
+    tensors = {int(details["index"]): details for details in interpreter.get_tensor_details()}
+    operations = interpreter._get_ops_details()
+    node_of = {}
+    for operation in operations:
+        for index in map(int, operation["outputs"]):
+            node = graph.nodes.get(tensors[index]["name"].split(";")[0].split("/")[0])
+            if node and node.op != "labels" and tuple(tensors[index]["shape"]) == (1, *node.shape):
+                node_of[index] = node.name
+    if len(set(node_of.values())) < len(operations) / 2:
+        raise runtime.ModelError(
+            f"{path} cannot be compared layer by layer: only {len(set(node_of.values()))} of its {len(operations)} "
+            f"operations have a layer's name in {graph.name!r}. Was it made from another network, or another program?"
+        )
+    float_network, sums, clipped = to_tensorflow(graph, every=True), {}, dict.fromkeys(node_of, 0.0)
+    for image in inputs:
+        expected = float_network(image)
+        _run(interpreter, image)
+        for index, name in node_of.items():
+            stored = interpreter.get_tensor(index)
+            found, wanted = (
+                x.reshape(-1, x.shape[-1]).astype("float64")
+                for x in (_real(tensors[index], stored), expected[name].numpy())
+            )
+            products = np.stack([(found * found).sum(0), (found * wanted).sum(0), (wanted * wanted).sum(0)])
+            sums[index] = sums.get(index, 0) + products
+            clipped[index] += _at_ends(tensors[index], stored) / len(inputs)
+    losses = {index: _loss(products) for index, products in sums.items()}
+    rows = []
+    for operation in operations:
+        before = max((losses.get(int(index), 0.0) for index in operation["inputs"]), default=0.0)
+        for index in map(int, operation["outputs"]):
+            if index in node_of:
+                added = float(np.sqrt(max(0.0, losses[index] ** 2 - before**2)))
+                figures = {"loss": losses[index], "added": added, "clipped": clipped[index]}
+                rows.append({"layer": node_of[index], "operation": operation["op_name"], **figures})
+    return sorted(rows, key=lambda row: -row["added"])
+
+
+def _run(interpreter, image: np.ndarray) -> None:
+    details = interpreter.get_input_details()[0]
+    if details["dtype"] != np.float32:
+        scale, zero_point = details["quantization"]
+        limits = np.iinfo(details["dtype"])
+        image = np.clip(np.round(image / scale) + zero_point, limits.min, limits.max).astype(details["dtype"])
+    interpreter.set_tensor(details["index"], image)
+    interpreter.invoke()
+
+
+def _real(details: dict, stored: np.ndarray) -> np.ndarray:
+    scale, zero_point = details["quantization"]
+    return (stored.astype("float64") - zero_point) * scale if scale else stored
+
+
+def _at_ends(details: dict, stored: np.ndarray) -> float:
+    """The share of values at an end of the stored range; at the zero point they are a ReLU's zeros."""
+    if not details["quantization"][0]:
+        return 0.0
+    limits, zero_point = np.iinfo(stored.dtype), details["quantization"][1]
+    ends = [end for end in (limits.min, limits.max) if end != zero_point]
+    return float(np.isin(stored, ends).mean())
+
+
+def _loss(products: np.ndarray) -> float:
+    """From sums over found x found, found x wanted and wanted x wanted of every channel."""
+    found, both, wanted = products
+    unexplained = found - np.divide(both**2, wanted, out=np.zeros_like(both), where=wanted > 0)
+    return float(np.sqrt(max(0.0, unexplained.sum()) / max(found.sum(), 1e-30)))
+
+
+def table(rows: list[dict], count: int) -> str:
+    """The `count` rows that add most, as text."""
+    lines = ["  layer                                   operation            adds    has   clipped"]
+    for row in rows[:count]:
+        shares = f"{100 * row['added']:6.2f} %{100 * row['loss']:7.2f} %{100 * row['clipped']:6.2f} %"
+        lines.append(f"  {row['layer']:38s}  {row['operation']:18s}{shares}")
+    return "\n".join(lines)
+
+
+def advice(rows: list[dict], calibration: dict | None, loss_points: float, limit: float) -> list[str]:
+    """What to do about a loss of `loss_points`, most promising first, each with the flag that does it."""
+    found = []
+    if calibration and calibration["count"] < FEW:
+        found.append(f"more calibration photos: {calibration['count']} set its ranges; {FEW} or more are safer")
+    if narrow := [row["layer"] for row in rows if row["clipped"] > CLIPPED]:
+        found.append(
+            f"calibration photos more like these: {len(narrow)} layers clip more than {CLIPPED:.0%} of their values, "
+            f"{narrow[0]} first"
+        )
+    if loss_points <= limit / 2:
+        return found or ["nothing: the loss is well below the limit"]
+    power = [row["added"] ** 2 for row in rows]
+    first = [row["layer"] for row in rows[:3]]
+    share = sum(power[:3]) / max(sum(power), 1e-30)
+    if share > 0.5:
+        found.append(
+            f"leave single layers float, {share:.0%} of what the layers add comes from three: --engine "
+            f"ai-edge-quantizer --keep-float {','.join(first)}"
+        )
+    else:
+        found.append(
+            f"train for it, the loss is spread over many layers ({share:.0%} from the worst three): --quantize qat"
+        )
+    found.append("int16 activations where a slower model is no matter (XNNPACK takes none of it): --quantize int16")
+    return found
