@@ -27,7 +27,7 @@ def quantize(floating: bytes, inputs: Iterable[np.ndarray], io: str, keep_float:
     """A float32 `.tflite` as int8, with input and output of the type `io`.
 
     `inputs` are calibration images, (1, height, width, 3) float32, RGB 0-1; `keep_float` names layers that stay as they
-    are. Raises ValueError when the engine refuses the model.
+    are (the file calls the last one `quantize.RESULT`). Raises ValueError when the engine refuses the model.
     """
     try:
         return _with_io(_quantize(floating, inputs, keep_float), io)
@@ -44,10 +44,15 @@ def _quantize(floating: bytes, inputs: Iterable[np.ndarray], keep_float: tuple[s
     nothing, operation = algorithm_manager.AlgorithmName.NO_QUANTIZE, qtyping.TFLOperationName
     for end in (operation.INPUT, operation.OUTPUT):
         engine.update_quantization_recipe(".*", end, None, nothing)
+    interpreter = Interpreter(model_content=floating)
+    tensors = [details["name"] for details in interpreter.get_tensor_details()]
     for name in keep_float:
-        engine.update_quantization_recipe(f"^{re.escape(name)}/", operation.ALL_SUPPORTED, None, nothing)
-    ((signature, tensors),) = Interpreter(model_content=floating).get_signature_list().items()
-    samples = [{tensors["inputs"][0]: image} for image in inputs]
+        pattern = f"(^|;){re.escape(name)}[/:]"  # an operation has the names of all the layers that were merged into it
+        if not any(re.search(pattern, tensor) for tensor in tensors):
+            raise ValueError(f"no operation of the file bears the name {name!r}")
+        engine.update_quantization_recipe(pattern, operation.ALL_SUPPORTED, None, nothing)
+    ((signature, arguments),) = interpreter.get_signature_list().items()
+    samples = [{arguments["inputs"][0]: image} for image in inputs]
     ranges = engine.calibrate({signature: samples}, num_threads=os.cpu_count() or 1)
     return bytes(engine.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
 

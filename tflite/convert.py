@@ -32,7 +32,7 @@ from keras_models import command, data, registry
 from keras_models.command import UserError, option
 from keras_models.presets import classes_of, find, load_model
 from tflite import ai_edge, finetune, graph, layers, rewrite, runtime
-from tflite.quantize import IO, MODES, calibration_inputs, quiet, to_tflite
+from tflite.quantize import IO, MODES, RESULT, calibration_inputs, quiet, to_tflite
 
 ENGINES = ("tensorflow", "ai-edge-quantizer")
 REPORT_IMAGES = 4
@@ -191,8 +191,9 @@ def _content(options: ConvertOptions, network: graph.Graph, images) -> bytes:
         if options.engine == "tensorflow":
             return to_tflite(network, mode, images, io)
         floating = to_tflite(network, "float32")
+        kept = tuple(RESULT if name == network.output else name for name in options.keep_float)
         with quiet():
-            return ai_edge.quantize(floating, calibration_inputs(images), io, options.keep_float)
+            return ai_edge.quantize(floating, calibration_inputs(images), io, kept)
     except ValueError as error:
         raise UserError(str(error)) from error
 

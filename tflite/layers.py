@@ -13,6 +13,7 @@ import numpy as np
 
 from tflite import runtime
 from tflite.graph import Graph, to_tensorflow
+from tflite.quantize import RESULT
 
 FEW = 50  # calibration photos; fewer leave the ranges to chance
 CLIPPED = 0.01  # share of a tensor's values at the ends of its range from which the range is too narrow
@@ -31,7 +32,10 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
     node_of = {}
     for operation in operations:
         for index in map(int, operation["outputs"]):
-            node = graph.nodes.get(tensors[index]["name"].split(";")[0].split("/")[0])
+            name = tensors[index]["name"].split(";")[0].split("/")[0]
+            if name.split(":")[0] == RESULT and "QUANTIZE" not in operation["op_name"]:
+                name = graph.output
+            node = graph.nodes.get(name)
             if node and node.op != "labels" and tuple(tensors[index]["shape"]) == (1, *node.shape):
                 node_of[index] = node.name
     if len(set(node_of.values())) < len(operations) / 2:

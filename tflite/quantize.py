@@ -17,6 +17,7 @@ import numpy as np
 from tflite.graph import Graph, to_tensorflow
 
 MODES = ("int8", "int16", "float32", "float16", "dynamic")
+RESULT = "PartitionedCall"  # what the converter calls the last layer
 IO = ("uint8", "int8", "float32")
 
 

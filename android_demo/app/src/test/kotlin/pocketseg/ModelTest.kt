@@ -44,7 +44,7 @@ class ModelTest {
         for ((text, fault) in listOf(
             "not json" to "no model spec", "{}" to "input", specText(dtype = "float16") to "float16, this app knows uint8, int8, float32",
             specText(activation = "relu") to "relu", specText().replace("\"RGB\"", "\"BGR\"") to "BGR", specText(side = 0) to "0x0",
-            specText(classes = 300) to "300 classes", specText(more = ", \"format\": 2") to "format 2",
+            specText(classes = 300) to "300 classes", specText().replace("\"activation\"", "\"kind\": \"labels\", \"activation\"") to "gives labels, this app reads logits", specText(more = ", \"format\": 2") to "format 2",
         )) {
             val error = assertThrows(ModelError::class.java) { ModelSpec.parse(text, "x.json") }
             assertTrue("${error.message}", "x.json" in error.message!! && fault in error.message!! && "convert.py" in error.message!!)

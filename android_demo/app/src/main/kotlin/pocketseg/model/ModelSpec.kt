@@ -69,6 +69,8 @@ private class Reader(private val json: JSONObject) {
         require(input.optString("color_order", "RGB") == "RGB") {
             "the colour order is ${input.getString("color_order")}, this app gives RGB"
         }
+        val kind = output.optString("kind", "logits")
+        require(kind == "logits") { "the model gives $kind, this app reads logits: convert it without --output" }
         val classes = output.getInt("classes")
         require(classes in 1..256) { "$classes classes, this app takes 1 to 256" }
         val labels = json.optJSONArray("labels")
