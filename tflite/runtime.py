@@ -37,7 +37,7 @@ import numpy as np
 
 KINDS = ("logits", "probabilities", "labels")
 SURE = 30.0  # the logit that stands for a label: its probability is 1 in float32
-INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
+INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite.python.interpreter")
 
 
 class ModelError(ValueError):
