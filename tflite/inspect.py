@@ -1,62 +1,128 @@
-"""What is inside a `.tflite`: operations, types and shapes, float islands, what XNNPACK takes, memory.
+"""What is inside a `.tflite`: operations, types and shapes, float islands, what delegates take and why not, memory.
 
-`python -m tflite.inspect MODEL.tflite`; with `--rewrites MODEL` it prints instead what each rewrite does to a network
-(a preset, run folder or `.keras`) on its way to int8.
+`python -m tflite.inspect MODEL.tflite`; `--html` writes it as one page with the graph. With `--rewrites MODEL` it
+prints instead what each rewrite does to a network (a preset, run folder or `.keras`) on its way to int8.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+if not __package__ and (Path(__file__).parent / "__init__.py").is_file():
+    # Run as a file inside the package: its folder must not be searched for modules, or this file is Python's inspect.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 import argparse
 import json
-import sys
+import math
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tflite import runtime
+from tflite import delegates, runtime
+
+ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
+WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation: its name, the types and shapes of what it reads (weights included) and writes, and who runs it."""
+    """One operation of the file.
+
+    index, name: its place in the order of execution and its type
+    layer: the name of the first tensor that it writes
+    inputs, outputs: type and shape of what it reads (weights included) and writes, as text
+    types, shapes: the same as lists, without constants; weight_types: of weights and biases
+    attributes: stride, dilation, padding, activation and the like, where they are not the default
+    quantization: scale (of the first channel) and zero_point of what it writes, or None
+    parameters: how many weights and biases it reads; macs: multiply-accumulates that it executes (zeros that a layout
+    put into a kernel included)
+    sources: the operations whose values it reads; -1 stands for the model's input
+    live_bytes: all values that must be in memory while it runs, without weights
+    float_output: it computes in float; delegated: XNNPACK takes it, as measured
+    refused: by delegate, why it does not take it
+    """
 
     index: int
     name: str
+    layer: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    types: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    weight_types: tuple[str, ...]
+    attributes: dict
+    quantization: dict | None
+    parameters: int
+    macs: int
+    sources: tuple[int, ...]
+    live_bytes: int
     float_output: bool
     delegated: bool
+    refused: dict[str, str]
 
 
 def inspect(path: str | Path) -> dict:
     """The figures of a `.tflite`, as `--json` writes them; `operations` lists every one of them.
 
-    float_ops: operations that compute in float, without the DEQUANTIZE that writes a float output. delegated, total:
-    operations that XNNPACK takes, of all. partitions: the pieces that it takes them in. ModelError for a broken file.
+    float_ops: operations that compute in float, without the DEQUANTIZE that writes a float output; float_islands: the
+    connected groups of them in a quantized graph. delegated, total: operations that XNNPACK takes, of all; partitions:
+    the pieces that it takes them in, measured. delegates: the same by delegate, with the reasons; measured for XNNPACK,
+    by rules for the others. peak_bytes: the most that live_bytes reaches, at the operation peak_at; activation_bytes:
+    all values together. ModelError for a broken file.
     """
     plain = runtime.load_interpreter(path, delegates=False)
     tensors = {int(details["index"]): details for details in plain.get_tensor_details()}
-    outputs = {int(details["index"]) for details in plain.get_output_details()}
-    delegated, partitions = delegation(runtime.load_interpreter(path))
-    operations = []
-    for op in plain._get_ops_details():
-        writes = [int(index) for index in op["outputs"]]
-        is_float = any(tensors[index]["dtype"] in (np.float32, np.float16) for index in writes)
-        last = op["op_name"] == "DEQUANTIZE" and outputs.issuperset(writes)
+    ends = {int(details["index"]) for details in plain.get_output_details()}
+    starts = {int(details["index"]) for details in plain.get_input_details()}
+    nodes = plain._get_ops_details()
+    if not nodes:
+        raise runtime.ModelError(f"{path} has no operations: its output is its input.")
+    made = {int(index): int(node["index"]) for node in nodes for index in node["outputs"]}
+    flowing = _flowing(nodes, starts)
+    live = _live_bytes(nodes, tensors, starts, ends, flowing)
+    all_attributes = _attributes(path, len(nodes))
+    taken, partitions = delegation(runtime.load_interpreter(path))
+    operations, all_weights = [], set()
+    for node, attributes in zip(nodes, all_attributes, strict=True):
+        index, name = int(node["index"]), node["op_name"]
+        reads = [int(i) for i in node["inputs"] if int(i) in tensors]
+        writes = [int(i) for i in node["outputs"]]
+        values = [i for i in reads if i in flowing] + writes
+        weights = _weights(node, tensors, flowing)
+        all_weights.update(weights)
+        is_float = any(tensors[i]["dtype"] in (np.float32, np.float16) for i in writes)
+        facts = {
+            "index": index,
+            "name": name,
+            "types": tuple(np.dtype(tensors[i]["dtype"]).name for i in values),
+            "shapes": tuple(_shape(tensors[i]) for i in values),
+            "weight_types": tuple(np.dtype(tensors[i]["dtype"]).name for i in weights),
+            "attributes": attributes,
+            "sources": tuple(sorted({made.get(i, -1) for i in reads if i in made or i in starts})),
+        }
+        refused = {delegate: reason for delegate, rule in delegates.RULES.items() if (reason := rule(facts))}
+        if index not in taken:
+            refused["XNNPACK"] = delegates.refused_by_xnnpack(facts) or "left by XNNPACK, for a reason unknown here"
         operations.append(
             Operation(
-                int(op["index"]),
-                op["op_name"],
-                tuple(_describe(tensors[int(index)]) for index in op["inputs"] if int(index) in tensors),
-                tuple(_describe(tensors[index]) for index in writes),
-                is_float and not last,
-                int(op["index"]) in delegated,
+                **facts,
+                layer=_layer(tensors[writes[0]]["name"]) if writes else "",
+                inputs=tuple(_describe(tensors[i]) for i in reads),
+                outputs=tuple(_describe(tensors[i]) for i in writes),
+                quantization=_quantization(tensors[writes[0]]) if writes else None,
+                parameters=sum(_elements(tensors[i]) for i in weights),
+                macs=_macs(name, [tensors[i] for i in reads], [tensors[i] for i in writes]),
+                live_bytes=live[index],
+                float_output=is_float and not (name == "DEQUANTIZE" and ends.issuperset(writes)),
+                delegated=index in taken,
+                refused=refused,
             )
         )
     counts = Counter(operation.name for operation in operations)
-    written = {int(index) for op in plain._get_ops_details() for index in op["outputs"]}
+    peak = max(operations, key=lambda operation: operation.live_bytes)
     return {
         "model": str(path),
         "bytes": Path(path).stat().st_size,
@@ -64,12 +130,18 @@ def inspect(path: str | Path) -> dict:
         "output": _describe(plain.get_output_details()[0]),
         "ops": dict(sorted(counts.items())),
         "float_ops": sum(operation.float_output for operation in operations),
+        "float_islands": _float_islands(operations),
         "space_to_batch": counts["SPACE_TO_BATCH_ND"] + counts["BATCH_TO_SPACE_ND"],
-        "delegated": len(delegated),
+        "delegated": len(taken),
         "total": len(operations),
         "partitions": partitions,
-        "activation_bytes": sum(_bytes(tensors[index]) for index in written),
-        "operations": [vars(operation) for operation in operations],
+        "delegates": _delegates(operations, partitions),
+        "parameters": sum(_elements(tensors[i]) for i in all_weights),
+        "macs": sum(operation.macs for operation in operations),
+        "activation_bytes": sum(_bytes(tensors[index]) for index in flowing - starts),
+        "peak_bytes": peak.live_bytes,
+        "peak_at": peak.index,
+        "operations": [asdict(operation) for operation in operations],
     }
 
 
@@ -90,13 +162,208 @@ def delegation(interpreter) -> tuple[set[int], int]:
     return taken, len(pieces)
 
 
+def _attributes(path: str | Path, count: int) -> list[dict]:
+    """What the file's table of options says of each operation, in the project's words and without the defaults."""
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+    except ImportError:  # another interpreter: the rest works without
+        return [{} for _ in range(count)]
+    operators = schema.ModelT.InitFromObj(schema.Model.GetRootAs(Path(path).read_bytes())).subgraphs[0].operators
+    found = []
+    for operator in operators:
+        options = vars(operator.builtinOptions) if operator.builtinOptions else {}
+        known = {
+            "stride": [options.get("strideH", 1), options.get("strideW", 1)],
+            "dilation": [options.get("dilationHFactor", 1), options.get("dilationWFactor", 1)],
+            "kernel": [options.get("filterHeight", 1), options.get("filterWidth", 1)],
+            "padding": ("SAME", "VALID")[options["padding"]] if "padding" in options else None,
+            "activation": ACTIVATIONS[options.get("fusedActivationFunction", 0)],
+            "align_corners": options.get("alignCorners"),
+            "half_pixel_centers": options.get("halfPixelCenters"),
+            "axis": options.get("axis"),
+        }
+        found.append({key: value for key, value in known.items() if value not in (None, False, [1, 1], "NONE")})
+    return found
+
+
+def _live_bytes(
+    nodes: list[dict], tensors: dict, starts: set[int], ends: set[int], flowing: set[int]
+) -> dict[int, int]:
+    """Bytes of the values in memory while each node runs: made, and still to be read or an output of the model.
+
+    Every value takes its own place here; an interpreter saves a little where it reuses an input's place for the output.
+    """
+    first, last = dict.fromkeys(starts, -1), dict.fromkeys(starts, -1)
+    for position, node in enumerate(nodes):
+        for index in flowing.intersection(map(int, node["outputs"])):
+            first[index] = last[index] = position
+        for index in map(int, node["inputs"]):
+            if index in first:
+                last[index] = position
+    last |= {index: len(nodes) for index in ends}
+    return {
+        int(node["index"]): sum(
+            _bytes(tensors[index]) for index, made in first.items() if made <= position <= last[index]
+        )
+        for position, node in enumerate(nodes)
+    }
+
+
+def _float_islands(operations: list[Operation]) -> list[dict]:
+    """The connected groups of float operations between quantized ones: their indices, where they begin and end."""
+    if all(operation.float_output for operation in operations if operation.name != "QUANTIZE"):
+        return []
+    groups: list[set[int]] = []
+    for operation in operations:
+        if operation.float_output:
+            joined = [group for group in groups if group.intersection(operation.sources)]
+            groups = [group for group in groups if group not in joined]
+            groups.append({operation.index}.union(*joined))
+    named = {operation.index: f"{operation.name} {operation.layer}" for operation in operations}
+    return [
+        {"begins": named[min(group)], "ends": named[max(group)], "operations": sorted(group)}
+        for group in sorted(groups, key=min)
+    ]
+
+
+def _delegates(operations: list[Operation], measured: int) -> dict:
+    found = {}
+    for delegate in ("XNNPACK", *delegates.RULES):
+        reasons: dict[str, Counter] = {}
+        for operation in operations:
+            if delegate in operation.refused:
+                reasons.setdefault(operation.refused[delegate], Counter())[operation.name] += 1
+        taken = {operation.index for operation in operations if delegate not in operation.refused}
+        pieces = measured if delegate == "XNNPACK" else delegates.partitions(map(vars, operations), taken)
+        found[delegate] = {
+            "basis": "measured" if delegate == "XNNPACK" else "rules",
+            "takes": len(taken),
+            "partitions": pieces,
+            "leaves": {reason: dict(names) for reason, names in reasons.items()},
+        }
+    return found
+
+
+def _layer(tensor_name: str) -> str:
+    """The layer that a tensor's name begins with: "stem/BiasAdd;stem/Conv2D" is of `stem`."""
+    name = tensor_name.split(";")[0]
+    return name.rsplit("/", 1)[0] or name
+
+
+def _flowing(nodes: list[dict], starts: set[int]) -> set[int]:
+    """The tensors that depend on the model's input. All others are constants, like weights that a node dequantizes."""
+    found = set(starts)
+    for node in nodes:
+        if found.intersection(map(int, node["inputs"])):
+            found.update(map(int, node["outputs"]))
+    return found
+
+
+def _weights(node: dict, tensors: dict, flowing: set[int]) -> list[int]:
+    """The weights that a node computes with: its constants without shapes and axes, which are int32 as a bias is."""
+    if not flowing.intersection(map(int, node["outputs"])):
+        return []
+    constants = [int(i) for i in node["inputs"] if int(i) in tensors and int(i) not in flowing]
+    name = node["op_name"]
+    return [i for i in constants if tensors[i]["dtype"] not in (np.int32, np.int64) or _is_bias(name, tensors[i])]
+
+
+def _is_bias(name: str, tensor: dict) -> bool:
+    return name in WITH_BIAS and len(tensor["quantization_parameters"]["scales"]) > 0
+
+
+def _macs(name: str, reads: list[dict], writes: list[dict]) -> int:
+    if name == "CONV_2D" or name == "FULLY_CONNECTED":
+        return _elements(writes[0]) * math.prod(int(side) for side in reads[1]["shape"][1:])
+    if name == "DEPTHWISE_CONV_2D":
+        return _elements(writes[0]) * math.prod(int(side) for side in reads[1]["shape"][1:3])
+    if name == "TRANSPOSE_CONV":  # reads the output's shape, the kernel (classes, height, width, channels), the values
+        return _elements(reads[2]) * math.prod(int(side) for side in reads[1]["shape"][:3])
+    if name == "BATCH_MATMUL":
+        return _elements(writes[0]) * int(reads[0]["shape"][-1])
+    return 0
+
+
+def _quantization(tensor: dict) -> dict | None:
+    parameters = tensor["quantization_parameters"]
+    if not len(parameters["scales"]):
+        return None
+    return {"scale": float(parameters["scales"][0]), "zero_point": int(parameters["zero_points"][0])}
+
+
 def _describe(tensor: dict) -> str:
-    shape = "x".join(str(side) for side in tensor["shape"]) or "scalar"
+    shape = "x".join(str(side) if side >= 0 else "?" for side in _shape(tensor)) or "scalar"
     return f"{np.dtype(tensor['dtype']).name} {shape}"
 
 
+def _shape(tensor: dict) -> tuple[int, ...]:
+    """The sides, -1 for one that is not known before the run; `shape` has 1 for those."""
+    sides = tensor.get("shape_signature", ())
+    return tuple(int(side) for side in (sides if len(sides) == len(tensor["shape"]) else tensor["shape"]))
+
+
+def _elements(tensor: dict) -> int:
+    return math.prod(int(side) for side in tensor["shape"])
+
+
 def _bytes(tensor: dict) -> int:
-    return int(np.prod(tensor["shape"])) * np.dtype(tensor["dtype"]).itemsize
+    return _elements(tensor) * np.dtype(tensor["dtype"]).itemsize
+
+
+def report(found: dict, every: bool = False) -> str:
+    """The figures as text; with `every`, each operation in order."""
+    lines = [f"{found['model']}: {found['bytes'] / 1024:.0f} KiB, {found['input']} in, {found['output']} out"]
+    for name, count in sorted(found["ops"].items(), key=lambda item: -item[1]):
+        alike = [operation for operation in found["operations"] if operation["name"] == name]
+        types = sorted({text.split()[0] for operation in alike for text in operation["outputs"]})
+        left = sum(not operation["delegated"] for operation in alike)
+        macs = sum(operation["macs"] for operation in alike)
+        share = f"{macs / found['macs']:6.1%} of MACs  " if macs else " " * 16
+        lines.append(f"  {name:24s}{count:4d}  {', '.join(types):16s}{share}" + (f"{left} not in XNNPACK" * bool(left)))
+    if every:
+        lines.append(f"  {'':4s} {'operation':20s} {'MACs':>11s} {'weights':>8s}  values in memory  layer: in -> out")
+    for operation in found["operations"] if every else ():
+        facts = "".join(f" {key}={_short(value)}" for key, value in operation["attributes"].items())
+        scale = operation["quantization"]
+        scale = f" scale {scale['scale']:.4g}, zero {scale['zero_point']}" if scale else ""
+        lines.append(
+            f"  {operation['index']:4d} {operation['name']:20s} {operation['macs']:11,d} {operation['parameters']:8,d} "
+            f"{operation['live_bytes'] / 1024:10.0f} KiB  {operation['layer']}: "
+            f"{', '.join(operation['inputs'])} -> {', '.join(operation['outputs'])}{scale}{facts}"
+            + "".join(
+                f" [{who}: {why}]" for who, why in operation["refused"].items() if found["delegates"][who]["takes"]
+            )
+        )
+    lines.append(
+        f"{found['parameters']:,} weights, {found['macs'] / 1e6:.1f} million multiply-accumulates; values take "
+        f"{found['peak_bytes'] / 1024:.0f} KiB at most, at {_named(found, found['peak_at'])}"
+    )
+    for island in found["float_islands"]:
+        lines.append(f"float island: {len(island['operations'])} operations, {island['begins']} to {island['ends']}")
+    for delegate, figures in found["delegates"].items():
+        lines.append(
+            f"{delegate} ({figures['basis']}): takes {figures['takes']} of {found['total']} "
+            f"in {figures['partitions']} partition(s)"
+        )
+        for reason, names in figures["leaves"].items():
+            left = ", ".join(f"{count} {name}" for name, count in names.items())
+            if sum(names.values()) == found["total"]:
+                left = "all"
+            lines.append(f"    leaves {left}: {reason}")
+    lines.append(
+        f"{found['total']} operations, {found['float_ops']} of them in float, {found['space_to_batch']} SPACE_TO_BATCH;"
+        f" XNNPACK takes {found['delegated']} in {found['partitions']} partition(s)"
+    )
+    return "\n".join(lines)
+
+
+def _named(found: dict, index: int) -> str:
+    operation = found["operations"][index]
+    return f"{index} {operation['name']} {operation['layer']}"
+
+
+def _short(value) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,11 +371,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tflite.inspect",
         description=__doc__,
-        epilog="example:\n  python -m tflite.inspect extremec3-eg1800-int8.tflite --json found.json",
+        epilog="example:\n  python -m tflite.inspect extremec3-eg1800-int8.tflite --html found.html",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", nargs="?", metavar="MODEL.tflite", help="the file to look into")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
+    parser.add_argument("--html", metavar="FILE", help="write a page with the graph here")
+    parser.add_argument("--profile", action="store_true", help="add the time that each operation takes on this machine")
     parser.add_argument("--list", action="store_true", help="list every operation in order")
     parser.add_argument("--rewrites", metavar="MODEL", help="print what each rewrite does to this network")
     options = parser.parse_args(argv)
@@ -117,22 +386,21 @@ def main(argv: list[str] | None = None) -> int:
     if options.rewrites:
         return _print_rewrites(options.rewrites)
     found = inspect(options.model)
-    print(f"{options.model}: {found['bytes'] / 1024:.0f} KiB, {found['input']} in, {found['output']} out")
-    for name, count in sorted(found["ops"].items(), key=lambda item: -item[1]):
-        alike = [operation for operation in found["operations"] if operation["name"] == name]
-        types = sorted({text.split()[0] for operation in alike for text in operation["outputs"]})
-        left = sum(not operation["delegated"] for operation in alike)
-        print(f"  {name:24s}{count:4d}  {', '.join(types):16s}" + (f"{left} not in XNNPACK" if left else ""))
-    if options.list:
-        for operation in found["operations"]:
-            inputs, outputs = ", ".join(operation["inputs"]), ", ".join(operation["outputs"])
-            print(f"  {operation['index']:4d} {operation['name']:20s} {inputs} -> {outputs}")
-    print(
-        f"{found['total']} operations, {found['float_ops']} of them in float, {found['space_to_batch']} SPACE_TO_BATCH;"
-        f" XNNPACK takes {found['delegated']} in {found['partitions']} partition(s)"
-    )
+    print(report(found, options.list))
+    if options.profile:
+        from tflite import profiler
+
+        profile = profiler.profile(options.model)
+        print(profiler.report(profile))
+        for operation, timed in zip(found["operations"], profile["operations"], strict=True):
+            operation["ms"] = timed["ms"]
     if options.json:
         runtime.write_whole(options.json, (json.dumps(found, indent=1) + "\n").encode())
+    if options.html:
+        from tflite import page
+
+        runtime.write_whole(options.html, page.render(found).encode())
+        print(f"page: {options.html}")
     return 0
 
 
