@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 CNXN, OPEN, OKAY, WRTE, CLSE, AUTH = (int.from_bytes(name, "little") for name in
@@ -211,10 +212,14 @@ class Phone:
         """What lies in /data/local/tmp."""
         return [path.name for path in (self.root / "data/local/tmp").iterdir()]
 
-    @property
-    def busy(self) -> bool:
-        """Whether a command still runs."""
-        return any(process.poll() is None for process in self._processes)
+    def idle(self, seconds: float = 10) -> bool:
+        """Whether every command has ended, now or within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while busy := any(process.poll() is None for process in self._processes):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        return not busy
 
     def _make_files(self, properties: dict, usb: bool) -> None:
         battery, zones, tools = (

@@ -273,7 +273,7 @@ def test_a_run_that_never_ends_is_stopped(attach, work, monkeypatch):
     figures = json.loads(Path("f.json").read_text())
     assert [run["delegate"] for run in figures["runs"]] == ["cpu"]
     assert "did not end within 1 s and was stopped" in figures["refused"][0]["refused"]
-    assert standin.leftovers == [] and not standin.busy
+    assert standin.leftovers == [] and standin.idle()
 
 
 def test_control_c_keeps_the_figures_and_cleans_up(attach, work):
@@ -289,7 +289,7 @@ def test_control_c_keeps_the_figures_and_cleans_up(attach, work):
     process.send_signal(signal.SIGINT)
     assert "Stopped by Ctrl-C" in process.communicate(timeout=30)[1] and process.returncode == 1
     assert [run["delegate"] for run in json.loads(Path("f.json").read_text())["runs"]] == ["cpu"]
-    assert standin.leftovers == [] and not standin.busy
+    assert standin.leftovers == [] and standin.idle()
 
 
 @pytest.mark.parametrize(

@@ -218,8 +218,8 @@ class Phone:
         """One run of benchmark_model: `parse_run`'s dict with the samples taken meanwhile."""
         cores = self.fastest_cores(threads)
         program = f"taskset {cores} ./benchmark_model" if cores else "./benchmark_model"
-        chosen = [] if delegate == "cpu" else [f"--use_{delegate}=true"]
-        arguments = shlex.join([f"--graph={graph}", f"--num_threads={threads}", *chosen, *flags])
+        use = [] if delegate == "cpu" else [f"--use_{delegate}=true"]
+        arguments = shlex.join([f"--graph={graph}", f"--num_threads={threads}", *use, *flags])
         # No --report_peak_memory_footprint: its thread disturbs the times. Its process is noted, to be killed.
         command = (
             f"cd {self.folder} && {{ {program} {arguments} & echo $! > pid; wait $!; s=$?; rm -f pid; (exit $s); }}"
@@ -227,13 +227,9 @@ class Phone:
         shell = ["adb", "-s", self.serial, "shell", _with_status(command)]
         samples, deadline = [], time.monotonic() + LIMIT_SECONDS
         process = subprocess.Popen(
-            shell,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+            shell, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
         output = None
         try:
             while output is None and time.monotonic() < deadline:
@@ -243,12 +239,13 @@ class Phone:
                     samples.append(self.sample())
             if output is None:
                 self.shell(self._stop())
-                result = {"refused": f"It did not end within {LIMIT_SECONDS} s and was stopped. Try fewer --runs."}
+                result = {"refused": f"It did not end within {LIMIT_SECONDS} s and was stopped; see --delegates."}
             else:
                 result = phone_report.parse_run(*self._answer(output), delegate)
         finally:
             process.kill()
             process.wait()
+        # The whole phone's power, its screen's too; inferences follow each other without a pause, so W times ms is mJ.
         powers = [sample["power_w"] for sample in samples if sample["power_w"] is not None]
         power = sum(powers) / len(powers) if powers else None
         energy = power * result["mean_ms"] if power is not None and "mean_ms" in result else None
@@ -326,15 +323,7 @@ def main(options: argparse.Namespace) -> int:
     for folder in [Path(path).parent for path in (options.json, options.csv, options.plot) if path]:
         if not folder.is_dir():
             raise ModelError(f"There is no folder {folder} to write the figures to. Run: mkdir -p {folder}")
-    figures = {
-        "device": {},
-        "runs": [],
-        "refused": [],
-        "before": None,
-        "after": None,
-        "sustained": None,
-        "stopped": None,
-    }
+    figures = {"device": {}, "runs": [], "refused": [], **dict.fromkeys(["before", "after", "sustained", "stopped"])}
     try:
         with Phone(find(options.serial)) as phone:
             figures["device"] = phone.facts
@@ -387,15 +376,15 @@ def _measure(
             run["after"] = phone.sample()
     if options.minutes and figures["runs"]:
         fastest = min(figures["runs"], key=lambda run: run["mean_ms"])
-        chosen = {name: fastest[name] for name in ("model", "delegate", "threads")}
-        figures["sustained"] = {**chosen, "minutes": options.minutes, "points": []}
+        which = {name: fastest[name] for name in ("model", "delegate", "threads")}
+        figures["sustained"] = {**which, "minutes": options.minutes, "points": []}
         flags = ["--num_runs=1", "--warmup_runs=1", "--warmup_min_secs=0", f"--min_secs={SUSTAINED_SECONDS}"]
         graph = f"{[str(model) for model in models].index(fastest['model'])}.tflite"
         started = time.monotonic()
         while (passed := time.monotonic() - started) < options.minutes * 60:
             found = phone.run(graph, fastest["delegate"], fastest["threads"], flags)
             if "refused" in found:
-                figures["refused"].append({**chosen, **found})
+                figures["refused"].append({**which, **found})
                 break
             point = {**phone.sample(), **found, "seconds": round(passed, 1)}
             point["power_w"] = found["power_w"]  # while it ran, not after it
@@ -403,5 +392,5 @@ def _measure(
             phone_report.print_sample(f"{passed:5.0f} s {point['mean_ms']:8.2f} ms", point)
     figures["after"] = phone.sample()
     phone_report.print_sample("after", figures["after"])
-    if all(run["power_w"] is None for run in figures["runs"]):
+    if figures["runs"] and all(run["power_w"] is None for run in figures["runs"]):
         print("energy: not measured. It needs adb over Wi-Fi with the cable out, and a kernel that shows the current.")
