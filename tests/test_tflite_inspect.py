@@ -12,7 +12,7 @@ import keras
 import pytest
 
 from tests import small
-from tflite import delegates, graph, inspect, page, quantize, runtime
+from tflite import dataflow, delegates, graph, inspect, page, quantize, runtime
 
 ROOT = Path(__file__).parents[1]
 PRESET = ROOT / "keras_models" / "presets" / "extremec3-eg1800" / "extremec3-eg1800-int8.tflite"
@@ -94,7 +94,7 @@ def test_float_islands_are_named():
     def op(index, name, sources, is_float):
         return SimpleNamespace(index=index, name=name, layer=f"l{index}", sources=sources, float_output=is_float)
 
-    found = inspect._float_islands(
+    found = dataflow.float_islands(
         [
             op(0, "CONV_2D", (-1,), False),
             op(1, "DEQUANTIZE", (0,), True),

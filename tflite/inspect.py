@@ -15,16 +15,14 @@ if not __package__ and (Path(__file__).parent / "__init__.py").is_file():
 
 import argparse
 import json
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tflite import delegates, runtime
+from tflite import dataflow, delegates, runtime
 
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
-WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,8 @@ def inspect(path: str | Path) -> dict:
     if not nodes:
         raise runtime.ModelError(f"{path} has no operations: its output is its input.")
     made = {int(index): int(node["index"]) for node in nodes for index in node["outputs"]}
-    flowing = _flowing(nodes, starts)
-    live = _live_bytes(nodes, tensors, starts, ends, flowing)
+    flowing = dataflow.flowing(nodes, starts)
+    live = dataflow.live_bytes(nodes, tensors, starts, ends, flowing)
     all_attributes = _attributes(path, len(nodes))
     taken, partitions = delegation(runtime.load_interpreter(path))
     operations, all_weights = [], set()
@@ -91,14 +89,14 @@ def inspect(path: str | Path) -> dict:
         reads = [int(i) for i in node["inputs"] if int(i) in tensors]
         writes = [int(i) for i in node["outputs"]]
         values = [i for i in reads if i in flowing] + writes
-        weights = _weights(node, tensors, flowing)
+        weights = dataflow.weights(node, tensors, flowing)
         all_weights.update(weights)
         is_float = any(tensors[i]["dtype"] in (np.float32, np.float16) for i in writes)
         facts = {
             "index": index,
             "name": name,
             "types": tuple(np.dtype(tensors[i]["dtype"]).name for i in values),
-            "shapes": tuple(_shape(tensors[i]) for i in values),
+            "shapes": tuple(dataflow.shape(tensors[i]) for i in values),
             "weight_types": tuple(np.dtype(tensors[i]["dtype"]).name for i in weights),
             "attributes": attributes,
             "sources": tuple(sorted({made.get(i, -1) for i in reads if i in made or i in starts})),
@@ -113,8 +111,8 @@ def inspect(path: str | Path) -> dict:
                 inputs=tuple(_describe(tensors[i]) for i in reads),
                 outputs=tuple(_describe(tensors[i]) for i in writes),
                 quantization=_quantization(tensors[writes[0]]) if writes else None,
-                parameters=sum(_elements(tensors[i]) for i in weights),
-                macs=_macs(name, [tensors[i] for i in reads], [tensors[i] for i in writes]),
+                parameters=sum(dataflow.elements(tensors[i]) for i in weights),
+                macs=dataflow.macs(name, [tensors[i] for i in reads], [tensors[i] for i in writes]),
                 live_bytes=live[index],
                 float_output=is_float and not (name == "DEQUANTIZE" and ends.issuperset(writes)),
                 delegated=index in taken,
@@ -130,15 +128,15 @@ def inspect(path: str | Path) -> dict:
         "output": _describe(plain.get_output_details()[0]),
         "ops": dict(sorted(counts.items())),
         "float_ops": sum(operation.float_output for operation in operations),
-        "float_islands": _float_islands(operations),
+        "float_islands": dataflow.float_islands(operations),
         "space_to_batch": counts["SPACE_TO_BATCH_ND"] + counts["BATCH_TO_SPACE_ND"],
         "delegated": len(taken),
         "total": len(operations),
         "partitions": partitions,
         "delegates": _delegates(operations, partitions),
-        "parameters": sum(_elements(tensors[i]) for i in all_weights),
+        "parameters": sum(dataflow.elements(tensors[i]) for i in all_weights),
         "macs": sum(operation.macs for operation in operations),
-        "activation_bytes": sum(_bytes(tensors[index]) for index in flowing - starts),
+        "activation_bytes": sum(dataflow.nbytes(tensors[index]) for index in flowing - starts),
         "peak_bytes": peak.live_bytes,
         "peak_at": peak.index,
         "operations": [asdict(operation) for operation in operations],
@@ -186,46 +184,6 @@ def _attributes(path: str | Path, count: int) -> list[dict]:
     return found
 
 
-def _live_bytes(
-    nodes: list[dict], tensors: dict, starts: set[int], ends: set[int], flowing: set[int]
-) -> dict[int, int]:
-    """Bytes of the values in memory while each node runs: made, and still to be read or an output of the model.
-
-    Every value takes its own place here; an interpreter saves a little where it reuses an input's place for the output.
-    """
-    first, last = dict.fromkeys(starts, -1), dict.fromkeys(starts, -1)
-    for position, node in enumerate(nodes):
-        for index in flowing.intersection(map(int, node["outputs"])):
-            first[index] = last[index] = position
-        for index in map(int, node["inputs"]):
-            if index in first:
-                last[index] = position
-    last |= {index: len(nodes) for index in ends}
-    return {
-        int(node["index"]): sum(
-            _bytes(tensors[index]) for index, made in first.items() if made <= position <= last[index]
-        )
-        for position, node in enumerate(nodes)
-    }
-
-
-def _float_islands(operations: list[Operation]) -> list[dict]:
-    """The connected groups of float operations between quantized ones: their indices, where they begin and end."""
-    if all(operation.float_output for operation in operations if operation.name != "QUANTIZE"):
-        return []
-    groups: list[set[int]] = []
-    for operation in operations:
-        if operation.float_output:
-            joined = [group for group in groups if group.intersection(operation.sources)]
-            groups = [group for group in groups if group not in joined]
-            groups.append({operation.index}.union(*joined))
-    named = {operation.index: f"{operation.name} {operation.layer}" for operation in operations}
-    return [
-        {"begins": named[min(group)], "ends": named[max(group)], "operations": sorted(group)}
-        for group in sorted(groups, key=min)
-    ]
-
-
 def _delegates(operations: list[Operation], measured: int) -> dict:
     found = {}
     for delegate in ("XNNPACK", *delegates.RULES):
@@ -250,40 +208,6 @@ def _layer(tensor_name: str) -> str:
     return name.rsplit("/", 1)[0] or name
 
 
-def _flowing(nodes: list[dict], starts: set[int]) -> set[int]:
-    """The tensors that depend on the model's input. All others are constants, like weights that a node dequantizes."""
-    found = set(starts)
-    for node in nodes:
-        if found.intersection(map(int, node["inputs"])):
-            found.update(map(int, node["outputs"]))
-    return found
-
-
-def _weights(node: dict, tensors: dict, flowing: set[int]) -> list[int]:
-    """The weights that a node computes with: its constants without shapes and axes, which are int32 as a bias is."""
-    if not flowing.intersection(map(int, node["outputs"])):
-        return []
-    constants = [int(i) for i in node["inputs"] if int(i) in tensors and int(i) not in flowing]
-    name = node["op_name"]
-    return [i for i in constants if tensors[i]["dtype"] not in (np.int32, np.int64) or _is_bias(name, tensors[i])]
-
-
-def _is_bias(name: str, tensor: dict) -> bool:
-    return name in WITH_BIAS and len(tensor["quantization_parameters"]["scales"]) > 0
-
-
-def _macs(name: str, reads: list[dict], writes: list[dict]) -> int:
-    if name == "CONV_2D" or name == "FULLY_CONNECTED":
-        return _elements(writes[0]) * math.prod(int(side) for side in reads[1]["shape"][1:])
-    if name == "DEPTHWISE_CONV_2D":
-        return _elements(writes[0]) * math.prod(int(side) for side in reads[1]["shape"][1:3])
-    if name == "TRANSPOSE_CONV":  # reads the output's shape, the kernel (classes, height, width, channels), the values
-        return _elements(reads[2]) * math.prod(int(side) for side in reads[1]["shape"][:3])
-    if name == "BATCH_MATMUL":
-        return _elements(writes[0]) * int(reads[0]["shape"][-1])
-    return 0
-
-
 def _quantization(tensor: dict) -> dict | None:
     parameters = tensor["quantization_parameters"]
     if not len(parameters["scales"]):
@@ -292,22 +216,8 @@ def _quantization(tensor: dict) -> dict | None:
 
 
 def _describe(tensor: dict) -> str:
-    shape = "x".join(str(side) if side >= 0 else "?" for side in _shape(tensor)) or "scalar"
+    shape = "x".join(str(side) if side >= 0 else "?" for side in dataflow.shape(tensor)) or "scalar"
     return f"{np.dtype(tensor['dtype']).name} {shape}"
-
-
-def _shape(tensor: dict) -> tuple[int, ...]:
-    """The sides, -1 for one that is not known before the run; `shape` has 1 for those."""
-    sides = tensor.get("shape_signature", ())
-    return tuple(int(side) for side in (sides if len(sides) == len(tensor["shape"]) else tensor["shape"]))
-
-
-def _elements(tensor: dict) -> int:
-    return math.prod(int(side) for side in tensor["shape"])
-
-
-def _bytes(tensor: dict) -> int:
-    return _elements(tensor) * np.dtype(tensor["dtype"]).itemsize
 
 
 def report(found: dict, every: bool = False) -> str:
