@@ -44,6 +44,12 @@ def operation(found, layer):
     return [operation for operation in found["operations"] if operation["layer"] == layer][-1]
 
 
+def _facts(name, types=("int8", "int8"), shapes=((1, 8, 8, 4), (1, 8, 8, 4)), weight_types=(), **attributes):
+    return {
+        "name": name, "types": types, "shapes": shapes, "weight_types": weight_types, "attributes": attributes,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_weights_and_multiply_accumulates_are_the_networks(files, mode):
     found = inspect.inspect(files / f"{mode}.tflite")
@@ -67,6 +73,24 @@ def test_the_rules_of_xnnpack_say_what_is_measured(files, name):
     taken = {op["index"] for op in found["operations"] if op["delegated"]}
     assert len(taken) == found["delegated"] == found["delegates"]["XNNPACK"]["takes"]
     assert delegates.partitions(found["operations"], taken) == found["partitions"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        (_facts("CONCATENATION", types=("int8",) * 7), "five"),
+        (_facts("CONCATENATION", types=("int8",) * 6), None),
+        (_facts("STRIDED_SLICE", stride=[1, 2, 2, 1]), "gaps"),
+        (_facts("STRIDED_SLICE", stride=[1, 1, 1, 1]), None),
+        (_facts("ADD", types=("int16", "int16")), "not int16"),
+        (_facts("ARG_MAX"), "no such operation"),
+        (_facts("ADD", activation="TANH"), "activation"),
+        (_facts("DEPTHWISE_CONV_2D", types=("float32",) * 2, weight_types=("int8",)), "8-bit weights"),
+    ],
+)
+def test_rules_of_xnnpack(facts, reason):
+    said = delegates.refused_by_xnnpack(facts)
+    assert said is None if reason is None else reason in said
 
 
 def test_int8_leaves_the_operations_that_are_known_to_stay(files):
@@ -110,12 +134,6 @@ def test_float_islands_are_named():
         {"begins": "DEQUANTIZE l1", "ends": "ADD l3", "operations": [1, 2, 3]},
         {"begins": "DEQUANTIZE l5", "ends": "PRELU l6", "operations": [5, 6]},
     ]
-
-
-def _facts(name, types=("int8", "int8"), shapes=((1, 8, 8, 4), (1, 8, 8, 4)), weight_types=(), **attributes):
-    return {
-        "name": name, "types": types, "shapes": shapes, "weight_types": weight_types, "attributes": attributes,
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -252,4 +270,5 @@ def test_a_shape_that_is_not_known_is_shown(tmp_path):
     (tmp_path / "any.tflite").write_bytes(converter.convert())
     found = inspect.inspect(tmp_path / "any.tflite")
     assert found["input"] == "float32 ?x8x8x3"
+    assert found["delegated"] == found["total"]
     assert "not known before the run" in next(iter(found["delegates"]["GPU delegate"]["leaves"]))

@@ -36,7 +36,7 @@ def _is_bias(name: str, tensor: dict) -> bool:
 
 
 def macs(name: str, reads: list[dict], writes: list[dict]) -> int:
-    """Multiply-accumulates of one operation, from the tensors that it reads and writes; 0 where nothing is summed up."""
+    """Multiply-accumulates of one operation, from what it reads and writes; 0 where nothing is summed up."""
     if name == "CONV_2D" or name == "FULLY_CONNECTED":
         return elements(writes[0]) * math.prod(int(side) for side in reads[1]["shape"][1:])
     if name == "DEPTHWISE_CONV_2D":

@@ -55,8 +55,6 @@ def refused_by_xnnpack(operation: dict) -> str | None:
     (of the same values) and attributes, as `inspect` makes them.
     """
     name, types = operation["name"], set(operation["types"])
-    if reason := _general(operation):
-        return reason
     if name not in XNNPACK_FLOAT:
         return "XNNPACK has no such operation"
     if not types <= INT8 | FLOAT:
@@ -69,6 +67,10 @@ def refused_by_xnnpack(operation: dict) -> str | None:
         return "XNNPACK has no depthwise convolution of float values with 8-bit weights"
     if operation["attributes"].get("activation") in ("TANH", "SIGN_BIT"):
         return "XNNPACK does not fuse this activation"
+    if name == "CONCATENATION" and len(operation["types"]) - 1 + len(operation["weight_types"]) > 5:
+        return "XNNPACK joins five at most"
+    if _skips(operation):
+        return "XNNPACK takes slices without gaps only"
     return None
 
 
@@ -122,6 +124,8 @@ def refused_by_edge_tpu(operation: dict) -> str | None:
         return "the dilation must be the same in both directions"
     if name in ("AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION") and "activation" in attributes:
         return "no fused activation here"
+    if _skips(operation):
+        return "only slices without gaps"
     if name == "SOFTMAX" and (_size(operation["shapes"][0]) > 16_000 or _size(operation["shapes"][0][:-1]) > 1):
         return "softmax only along one dimension of at most 16000 values"
     return None
@@ -159,6 +163,10 @@ def _general(operation: dict) -> str | None:
     if any(side < 1 for shape in operation["shapes"] for side in shape):
         return "a shape that is not known before the run"
     return None
+
+
+def _skips(operation: dict) -> bool:
+    return operation["name"] == "STRIDED_SLICE" and any(step != 1 for step in operation["attributes"].get("stride", ()))
 
 
 def _named(types: Iterable[str]) -> str:

@@ -91,6 +91,8 @@ def inspect(path: str | Path) -> dict:
         values = [i for i in reads if i in flowing] + writes
         weights = dataflow.weights(node, tensors, flowing)
         all_weights.update(weights)
+        if name == "STRIDED_SLICE" and reads[3] not in flowing:
+            attributes["stride"] = plain.get_tensor(reads[3]).tolist()
         is_float = any(tensors[i]["dtype"] in (np.float32, np.float16) for i in writes)
         facts = {
             "index": index,
