@@ -110,7 +110,7 @@ KERNELS = {432, 256, 171}  # how many weights each of its convolutions has, but 
 
 
 def run(place, *arguments, output="out.tflite"):
-    common = ["--data-dir", str(place / "photos"), "--epochs", "4", "--batch-size", "8", "--learning-rate", "0.01"]
+    common = ["--data-dir", str(place / "photos"), "--epochs", "4", "--batch-size", "8", "--learning-rate", "0.02"]
     return convert.main([str(place / "net.keras"), *arguments, *common, "-o", str(place / output)])
 
 
@@ -216,7 +216,7 @@ def test_several_classes_are_trained(tmp_path):
     validation = [(images[:8], np.stack([labels] * 8)[..., None])]
     still = Augmentation(flip=False, probability=0)
     material = finetune.Material(samples, validation, images / np.float32(255), 4, (32, 32), (32, 32), still)
-    plan = finetune.Plan(None, None, int8=True, epochs=12, learning_rate=0.02, batch_size=8)
+    plan = finetune.Plan(None, None, int8=True, epochs=12, learning_rate=0.1, batch_size=8)
     start = rewrite.simplify(graph.read(small.looks_trained(tiny(classes=4))), images)
     after = finetune.Tuning(start, plan, material, tmp_path / "work", "test").run()
     found = [graph.run(g, images[:8] / np.float32(255)).argmax(-1) for g in (start, after)]

@@ -55,7 +55,7 @@ class ConvertOptions:
     )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     epochs: int = option(3, help="epochs of each stage of fine-tuning")
-    learning_rate: float = option(1e-4, help="of fine-tuning, at its start; it falls to 0")
+    learning_rate: float = option(1e-4, help="of pruning and clustering, at their start; qat begins at a fifth of it")
     batch_size: int = option(24, help="photos per step of fine-tuning")
     calibration: str | None = option(
         None, metavar="DIR", help="folder of photos, or a dataset's (default: the run's training photos)"

@@ -27,6 +27,7 @@ from tflite.bridge import Bridge, Ranges, Technique
 from tflite.graph import Graph
 from tflite.quantize import calibration_inputs
 
+QAT_RATE = 0.2  # of the learning rate: a network that is as it shall be needs no more than to get used to the rounding
 LOSS = "cross_entropy_iou"  # calibrated logits and smooth gradients, whatever loss the network was trained with
 
 
@@ -34,7 +35,7 @@ LOSS = "cross_entropy_iou"  # calibrated logits and smooth gradients, whatever l
 class Plan:
     """What to do to a network: the sparsity (0-1), the number of clusters, int8 (quantization-aware), and how long.
 
-    `epochs` are those of each stage, `learning_rate` the first of a cosine that falls to 0.
+    `epochs` are those of each stage, `learning_rate` the first of a cosine that falls to 0; int8's stage has a fifth.
     """
 
     sparsity: float | None
@@ -166,7 +167,8 @@ class Tuning:
 
         plan, total = self.plan, self.plan.epochs * self.steps
         built = Bridge(start, technique, total)
-        optimizer, loss_of = built.optimizer(plan.learning_rate, total), losses.get(LOSS)
+        rate = plan.learning_rate * (QAT_RATE if technique.int8 else 1)
+        optimizer, loss_of = built.optimizer(rate, total), losses.get(LOSS)
         ranges = Ranges(start, self.material.calibration) if technique.int8 else None
 
         @tf.function(autograph=False)
