@@ -17,13 +17,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks import machine
 from keras_models import command, data
 from keras_models.command import UserError, option
 from tflite import interpreters, runtime
 from tflite.interpreters import Interpreter
+from tflite.verify import some_images
 
 DEBIAN = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "zlib1g")
 PYTHON = "3.11"
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     name = options.dataset or ("folder" if options.data_dir else "drawings")
     dataset = data.load(name, options.data_dir, options.split)
     size = runtime.Segmenter(options.model).input_size
-    images = np.stack([data.prepare_image(image, size) for image, _ in spread(dataset, options.images)])
+    images = some_images(dataset, size, options.images)
     cache = Path(options.cache).resolve()
     everyone = [*interpreters.installed(options.tflite_runtime), *emulated(cache)]
     try:
@@ -85,12 +84,6 @@ def main(argv: list[str] | None = None) -> None:
         f"{len(images)} photos of {dataset.title}, {Path(options.model).name}; ARM under {emulator.splitlines()[0]}"
     )
     machine.write("interpreters", {"protocol": protocol, "rows": rows})
-
-
-def spread(dataset: data.Dataset, count: int) -> list:
-    """`count` photos and masks, evenly spread over the dataset."""
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
-    return [dataset.load(int(i)) for i in chosen]
 
 
 def emulated(cache: Path) -> list[Interpreter]:

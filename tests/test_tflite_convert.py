@@ -189,7 +189,7 @@ def test_verify_passes_and_records_what_it_measured(place, capsys):
     assert figures["passed"]
     assert figures["agreement"] > 0.9
     assert abs(figures["loss_points"]) < 3
-    assert cv2.imread(str(place / "worst.png")).shape[1] == 3 * 2 * 168
+    assert cv2.imread(str(place / "worst.png")).shape[1] == 3 * 2 * 200
     accuracy = runtime.Segmenter(place / "int8.tflite").spec["accuracy"]
     assert accuracy["foreground_iou"] == pytest.approx(figures["converted"]["foreground_iou"])
 

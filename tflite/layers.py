@@ -19,12 +19,19 @@ FEW = 50  # calibration photos; fewer leave the ranges to chance
 CLIPPED = 0.01  # share of a tensor's values at the ends of its range from which the range is too narrow
 
 
+def is_integer(path: str | Path) -> bool:
+    """Whether the operations of a `.tflite` compute in int8 or int16."""
+    interpreter = runtime.load_interpreter(path, delegates=False)
+    kinds = {int(details["index"]): details["dtype"] for details in interpreter.get_tensor_details()}
+    return any(kinds[int(i)] in (np.int8, np.int16) for op in interpreter._get_ops_details() for i in op["outputs"])
+
+
 def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[dict]:
     """One row per node of `graph` that the file has, the one that adds most first.
 
     `inputs`: images (1, height, width, 3) float32, RGB 0-1. In a row: `layer`; `operation` of the file; `loss`, the
     root mean square error as a share of the root mean square; `added`, the part that the layer's inputs did not have
-    yet; `clipped`, the share of values at an end of the range. ModelError when the file was made from another graph.
+    yet; `clipped`, the share of values that lie beyond the range. ModelError when the file was made from another graph.
     """
     interpreter = runtime.load_interpreter(path, delegates=False, keep_tensors=True)
     tensors = {int(details["index"]): details for details in interpreter.get_tensor_details()}
@@ -49,13 +56,12 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
         _run(interpreter, image)
         for index, name in node_of.items():
             stored = interpreter.get_tensor(index)
-            found, wanted = (
-                x.reshape(-1, x.shape[-1]).astype("float64")
-                for x in (_real(tensors[index], stored), expected[name].numpy())
-            )
+            found, wanted = (_columns(x) for x in (_real(tensors[index], stored), expected[name].numpy()))
             products = np.stack([(found * found).sum(0), (found * wanted).sum(0), (wanted * wanted).sum(0)])
             sums[index] = sums.get(index, 0) + products
-            clipped[index] += _at_ends(tensors[index], stored) / len(inputs)
+            wanted *= _factor(products)
+            beyond = np.abs(wanted - found) > tensors[index]["quantization"][0]
+            clipped[index] += float((_columns(_at_ends(tensors[index], stored)) * beyond).mean()) / len(inputs)
     losses = {index: _loss(products) for index, products in sums.items()}
     rows = []
     for operation in operations:
@@ -83,19 +89,27 @@ def _real(details: dict, stored: np.ndarray) -> np.ndarray:
     return (stored.astype("float64") - zero_point) * scale if scale else stored
 
 
-def _at_ends(details: dict, stored: np.ndarray) -> float:
-    """The share of values at an end of the stored range; at the zero point they are a ReLU's zeros."""
+def _columns(x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1, x.shape[-1]).astype("float64")
+
+
+def _at_ends(details: dict, stored: np.ndarray) -> np.ndarray:
+    """Where a value is at an end of the stored range that is not the zero point: those are a ReLU's zeros."""
     if not details["quantization"][0]:
-        return 0.0
+        return np.zeros(stored.shape)
     limits, zero_point = np.iinfo(stored.dtype), details["quantization"][1]
-    ends = [end for end in (limits.min, limits.max) if end != zero_point]
-    return float(np.isin(stored, ends).mean())
+    return np.isin(stored, [end for end in (limits.min, limits.max) if end != zero_point])
+
+
+def _factor(products: np.ndarray) -> np.ndarray:
+    """Of every channel, by which the wanted values come nearest to those found; from sums of their products."""
+    _, both, wanted = products
+    return np.divide(both, wanted, out=np.zeros_like(both), where=wanted > 0)
 
 
 def _loss(products: np.ndarray) -> float:
-    """From sums over found x found, found x wanted and wanted x wanted of every channel."""
-    found, both, wanted = products
-    unexplained = found - np.divide(both**2, wanted, out=np.zeros_like(both), where=wanted > 0)
+    found, both, _ = products
+    unexplained = found - both * _factor(products)
     return float(np.sqrt(max(0.0, unexplained.sum()) / max(found.sum(), 1e-30)))
 
 

@@ -1,7 +1,9 @@
 """Compare a `.tflite` with its float network: `python -m tflite.verify OUT.tflite --against MODEL`.
 
 Both are measured on the same labelled photos. The command is a gate: it ends with 1 when the foreground IoU of the
-`.tflite` is more than `--limit` points below the float network's, and it writes what it measured into the spec.
+`.tflite` (the mean IoU on data of more than two classes) is more than `--limit` points below the float network's, and
+it writes what it measured into the spec. `--layers` shows where the loss arises and what would help, `--interpreters`
+whether other interpreters give the same masks.
 """
 
 from __future__ import annotations
@@ -15,7 +17,12 @@ import numpy as np
 from keras_models import command, data, metrics, pictures
 from keras_models.command import UserError, option
 from keras_models.evaluate import Result, evaluate, predictor
-from tflite import runtime
+from keras_models.presets import load_model
+from tflite import graph, interpreters, layers, rewrite, runtime
+from tflite.quantize import calibration_inputs
+
+LAYER_IMAGES, INTERPRETER_IMAGES = 8, 32
+TILE = (224, 200)  # height and width of a picture's half
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,12 @@ class VerifyOptions:
     )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     split: str = option("val", choices=("train", "val", "test"), help="which split")
-    limit: float = option(0.5, metavar="POINTS", help="largest loss of foreground IoU, in points of 100")
+    limit: float = option(0.5, metavar="POINTS", help="largest loss of IoU, in points of 100")
+    layers: int = option(0, metavar="N", help="show the N layers that lose most, and what would help")
+    interpreters: bool = option(False, help="compare the installed interpreters, with XNNPACK and without")
+    tflite_runtime: str | None = option(
+        None, metavar="PYTHON", help="with --interpreters: a Python with tflite-runtime"
+    )
     json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
     worst: str | None = option(None, metavar="FILE.png", help="write the images that differ most here, side by side")
     worst_count: int = option(6, help="images on that picture")
@@ -62,7 +74,8 @@ def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progr
             f"{model} takes {_size(converted.input_size)}, {against} takes {_size(floating.input_size)}: it was made "
             "from another network. Convert again, or name the right one with --against."
         )
-    differences, kept = Differences(), []
+    differences, kept, spec = Differences(), [], runtime.read_spec(model)
+    gives_logits = spec is None or spec["output"].get("kind", "logits") == "logits"
 
     def remember(images: np.ndarray) -> np.ndarray:
         logits = floating.logits(images)
@@ -84,16 +97,18 @@ def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progr
         evaluate(replace(converted, logits=recall), dataset, progress),
     ]
     expected, found = (result.figures for result in results)
+    metric = "mean_iou" if len(dataset.class_names) > 2 else "foreground_iou"
     figures = {
         "model": str(model),
         "against": str(against),
         "data": dataset.title,
         "images": len(dataset),
-        "loss_points": 100 * (expected["foreground_iou"] - found["foreground_iou"]),
+        "metric": metric,
+        "loss_points": 100 * (expected[metric] - found[metric]),
         "agreement": float(np.mean(results[0].predictions == results[1].predictions)),
         "mutual_iou": float(metrics.foreground_iou(results[0].predictions, results[1].predictions)),
-        "largest_logit_error": differences.largest,
-        "mean_logit_error": differences.total / differences.count,
+        "largest_logit_error": differences.largest if gives_logits else None,
+        "mean_logit_error": differences.total / differences.count if gives_logits else None,
         "float": expected,
         "converted": found,
     }
@@ -119,53 +134,113 @@ def main(argv: list[str] | None = None) -> int:
     dataset = data.load(name, options.data_dir, options.split)
     if name == "drawings":
         print("verifying on the built-in drawings; for real photos give --data-dir DIR")
+    rows = measure_layers(options.model, options.against, dataset) if options.layers else None
     progress = command.progress(f"measuring on {dataset.title}")
     figures, results = compare(options.model, options.against, dataset, progress)
     passed = figures["loss_points"] <= options.limit
     print(_table(figures))
+    figures |= {"limit": options.limit, "passed": passed}
+    if rows is not None:
+        figures |= {"layers": rows, "advice": _show_layers(options, rows, figures["loss_points"])}
+    if options.interpreters:
+        figures["interpreters"] = compare_interpreters(options.model, dataset, options.tflite_runtime)
+        print(f"in other interpreters, on {INTERPRETER_IMAGES} of the images:")
+        print(interpreters.table(figures["interpreters"]))
     if options.json:
-        command.write_text(
-            options.json, json.dumps(figures | {"limit": options.limit, "passed": passed}, indent=1) + "\n"
-        )
+        command.write_text(options.json, json.dumps(figures, indent=1) + "\n")
     if options.worst:
         pictures.write(options.worst, side_by_side(dataset, *results, options.worst_count))
         print(f"float on the left, converted on the right: {options.worst}")
     _record(Path(options.model), figures)
     if not passed:
         print(
-            f"FAILED: it loses {figures['loss_points']:.2f} points of foreground IoU; the limit is {options.limit:g}. "
-            "Calibrate on more photos like those it will see, or keep --quantize float16."
+            f"FAILED: it loses {figures['loss_points']:.2f} points of {_label(figures['metric'])}; the limit is "
+            f"{options.limit:g}."
+            + ("" if options.layers else " With --layers 10 this command says where, and what helps.")
         )
         return 1
-    print(f"passed: a loss of {figures['loss_points']:.2f} points of foreground IoU; the limit is {options.limit:g}")
+    print(
+        f"passed: a loss of {figures['loss_points']:.2f} points of {_label(figures['metric'])}; the limit is "
+        f"{options.limit:g}"
+    )
     print(f"next: python -m tflite.benchmark {options.model}")
     return 0
+
+
+def some_images(dataset: data.Dataset, size: tuple[int, int], count: int) -> np.ndarray:
+    """RGB uint8 (n, height, width, 3): up to `count` photos, evenly spread over the dataset, at the size `size`."""
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
+    return np.stack([data.prepare_image(dataset.load(int(i))[0], size) for i in chosen])
+
+
+def measure_layers(model: str | Path, against: str | Path, dataset: data.Dataset) -> list[dict]:
+    """What `layers.measure` finds in a `.tflite` made from the network `against`, on some photos.
+
+    UserError when the file was made from another network.
+    """
+    network = load_model(against)
+    images = some_images(dataset, network.input_shape[1:3], LAYER_IMAGES)
+    try:
+        spec = runtime.read_spec(model)
+        integer = layers.is_integer(model)
+        rewritten = rewrite.rewrite(graph.read(network), images if integer else None)
+        rewritten = rewrite.give(rewritten, spec["output"].get("kind", "logits") if spec else "logits")
+        return layers.measure(model, rewritten, list(calibration_inputs(images)))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def compare_interpreters(model: str | Path, dataset: data.Dataset, tflite_runtime: str | None) -> list[dict]:
+    """What `interpreters.compare` finds on some photos; UserError when an interpreter cannot run the model."""
+    try:
+        images = some_images(dataset, runtime.Segmenter(model).input_size, INTERPRETER_IMAGES)
+        return interpreters.compare(model, images, interpreters.installed(tflite_runtime))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _show_layers(options: VerifyOptions, rows: list[dict], loss_points: float) -> list[str]:
+    """Prints the layers and gives the advice that follows from them."""
+    print(f"what the layers lose, on {LAYER_IMAGES} of the images:")
+    print(layers.table(rows, options.layers))
+    spec = runtime.read_spec(options.model) or {}
+    if spec.get("fine_tuning"):
+        print(f"  (it was trained on: part of it is what it learned that {options.against} did not know)")
+    advice = layers.advice(rows, spec.get("calibration"), loss_points, options.limit)
+    print("what would help:", *advice, sep="\n  - ")
+    return advice
+
+
+def _label(metric: str) -> str:
+    return metric.replace("_", " ").replace("iou", "IoU")
 
 
 def _table(figures: dict) -> str:
     lines = [f"{figures['model']} against {figures['against']} on {figures['data']}, {figures['images']} images"]
     lines.append(f"  {'':26s}   float  converted")
     for key in ("foreground_iou", "mean_iou", "boundary_iou"):
-        label = key.replace("_iou", " IoU")
-        lines.append(f"  {label:26s}{figures['float'][key]:8.4f}{figures['converted'][key]:11.4f}")
+        lines.append(f"  {_label(key):26s}{figures['float'][key]:8.4f}{figures['converted'][key]:11.4f}")
     lines.append(f"  pixels with equal labels  {100 * figures['agreement']:7.2f} %")
     lines.append(f"  IoU of the two masks      {figures['mutual_iou']:8.4f}")
-    lines.append(
-        f"  logits differ by          {figures['mean_logit_error']:8.4f} on average, at most ",
-    )
-    lines[-1] += f"{figures['largest_logit_error']:.3f}"
+    if figures["mean_logit_error"] is not None:
+        mean, largest = figures["mean_logit_error"], figures["largest_logit_error"]
+        lines.append(f"  logits differ by          {mean:8.4f} on average, at most {largest:.3f}")
     return "\n".join(lines)
 
 
 def side_by_side(dataset: data.Dataset, floating: Result, converted: Result, count: int) -> np.ndarray:
     """The `count` images whose masks differ most as RGB uint8: the float network's on the left."""
-    mutual = np.asarray(metrics.foreground_iou_per_image(floating.predictions, converted.predictions))
-    height, width = 224, 168
-    tiles = []
+    if len(dataset.class_names) > 2:
+        mutual = (floating.predictions == converted.predictions).mean(axis=(1, 2))
+    else:
+        mutual = np.asarray(metrics.foreground_iou_per_image(floating.predictions, converted.predictions))
+    tiles, colors = [], pictures.class_colors(dataset)
     for i in np.argsort(mutual)[:count]:
-        image = data.prepare_image(dataset.load(int(i))[0], (height, width))
+        image = dataset.load(int(i))[0]
         pair = [
-            pictures.overlay(image, data.prepare_mask(result.predictions[i], (height, width)))
+            pictures.fit(
+                pictures.overlay(image, data.prepare_mask(result.predictions[i], image.shape[:2]), colors), TILE
+            )
             for result in (floating, converted)
         ]
         text = f"{dataset.names[i]}  IoU {floating.image_iou[i]:.3f} / {converted.image_iou[i]:.3f}"
