@@ -125,7 +125,24 @@ def kernels() -> str:
     return _rows(["operation", "float32", "int8", "x float32"], rows) + f"\n\n{result['protocol']}; {_machine(result)}."
 
 
+def interpreters() -> str:
+    """Whether other interpreters and ARM processors give the same masks."""
+    result = _read("interpreters")
+    rows = []
+    for row in result["rows"]:
+        exact = row["largest_difference"] == 0
+        pixels, logits = f"{100 * row['differing_pixels']:.2f} %", f"{row['largest_difference']:.2f}"
+        kernels = "XNNPACK" if row["xnnpack"] else "its own"
+        name, _, processor = row["interpreter"].partition(" on ")
+        title = f"{name.split()[0]} {row['version']}"
+        where = f"{row['machine']}, {processor}" if processor else row["machine"]
+        rows.append([title, where, kernels, *(("none", "0") if exact else (pixels, logits))])
+    header = ["interpreter", "machine", "kernels", "pixels with another label", "largest logit difference"]
+    return _rows(header, rows) + f"\n\n{result['protocol']}; the first row is what the others are compared with."
+
+
 TABLES = {"accuracy": accuracy, "classes": classes, "models": models, "pipeline": pipeline, "kernels": kernels}
+TABLES["interpreters"] = interpreters
 
 if __name__ == "__main__":
     main()

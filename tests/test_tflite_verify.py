@@ -1,4 +1,4 @@
-"""Where a converted network loses, what other interpreters make of it, and what is said of files that cannot be used."""
+"""Where a converted network loses, what other interpreters make of it, what is said of files that cannot be used."""
 
 import hashlib
 import json
@@ -56,7 +56,8 @@ def test_no_layer_of_a_good_conversion_loses_much(place, laid_out):
     rows = layers.measure(place / "net.tflite", *laid_out)
     assert {"features_0_relu", "features_2_relu", "head"} <= {row["layer"] for row in rows}
     assert max(row["loss"] for row in rows) < 0.1
-    assert all(row["added"] <= row["loss"] for row in rows)
+    moves = [row["added"] for row in rows if row["operation"] == "CONCATENATION"]
+    assert moves and max(moves) < 0.005  # of what only moves values
 
 
 def test_the_layer_that_differs_comes_first(place, laid_out):
@@ -71,10 +72,10 @@ def test_the_layer_that_differs_comes_first(place, laid_out):
 
 
 def test_values_beyond_the_calibrated_range_are_counted(laid_out, tmp_path):
-    made, inputs = laid_out
-    dark = photos(4, SIZE, seed=9) // 8
-    (tmp_path / "dark.tflite").write_bytes(quantize.to_tflite(made, "int8", dark))
-    clipped = {row["layer"]: row["clipped"] for row in layers.measure(tmp_path / "dark.tflite", made, inputs)}
+    grey, noise = np.full((4, *SIZE, 3), 128, np.uint8), np.random.default_rng(0).choice([0, 255], (4, *SIZE, 3))
+    (tmp_path / "grey.tflite").write_bytes(quantize.to_tflite(laid_out[0], "int8", grey))
+    inputs = list(quantize.calibration_inputs(noise))
+    clipped = {row["layer"]: row["clipped"] for row in layers.measure(tmp_path / "grey.tflite", laid_out[0], inputs)}
     assert clipped["features_0_relu"] > layers.CLIPPED
 
 

@@ -133,5 +133,5 @@ def table(rows: list[dict]) -> str:
         )
         if row["largest_difference"] == 0:
             same = "the same logits" if row is not rows[0] else "what the others are compared with"
-        lines.append(f"  {row['interpreter']:42s}{row['version']:9s}{row['machine']:9s}{same}")
+        lines.append(f"  {row['interpreter']:50s}  {row['version']:8s}{row['machine']:9s}{same}")
     return "\n".join(lines)

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from tflite import runtime
-from tflite.graph import Graph, to_tensorflow
+from tflite.graph import Graph, Node, emit, to_tensorflow
 from tflite.quantize import RESULT
 
 FEW = 50  # calibration photos; fewer leave the ranges to chance
+MOVES = ("reshape", "transpose")  # these compute nothing
 CLIPPED = 0.01  # share of a tensor's values at the ends of its range from which the range is too narrow
 
 
@@ -27,11 +28,12 @@ def is_integer(path: str | Path) -> bool:
 
 
 def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[dict]:
-    """One row per node of `graph` that the file has, the one that adds most first.
+    """One row per node of `graph` that the file computes, the one that adds most first.
 
     `inputs`: images (1, height, width, 3) float32, RGB 0-1. In a row: `layer`; `operation` of the file; `loss`, the
-    root mean square error as a share of the root mean square; `added`, the part that the layer's inputs did not have
-    yet; `clipped`, the share of values that lie beyond the range. ModelError when the file was made from another graph.
+    root mean square error as a share of the root mean square; `added`, the same of what the layer alone does to the
+    inputs that the file gives it; `clipped`, the share of values that lie beyond the range. ModelError when the file
+    was made from another graph.
     """
     interpreter = runtime.load_interpreter(path, delegates=False, keep_tensors=True)
     tensors = {int(details["index"]): details for details in interpreter.get_tensor_details()}
@@ -50,28 +52,42 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
             f"{path} cannot be compared layer by layer: only {len(set(node_of.values()))} of its {len(operations)} "
             f"operations have a layer's name in {graph.name!r}. Was it made from another network, or another program?"
         )
-    float_network, sums, clipped = to_tensorflow(graph, every=True), {}, dict.fromkeys(node_of, 0.0)
+    float_network, sums, own, clipped = to_tensorflow(graph, every=True), {}, {}, dict.fromkeys(node_of, 0.0)
     for image in inputs:
         expected = float_network(image)
         _run(interpreter, image)
+        given = {}  # what the file computed, in the graph's units
         for index, name in node_of.items():
             stored = interpreter.get_tensor(index)
             found, wanted = (_columns(x) for x in (_real(tensors[index], stored), expected[name].numpy()))
-            products = np.stack([(found * found).sum(0), (found * wanted).sum(0), (wanted * wanted).sum(0)])
+            products = _products(found, wanted)
             sums[index] = sums.get(index, 0) + products
-            wanted *= _factor(products)
+            factor = _factor(products)
+            given[name] = np.divide(found, factor, out=wanted.copy(), where=factor > 0)
+            wanted *= factor
             beyond = np.abs(wanted - found) > tensors[index]["quantization"][0]
             clipped[index] += float((_columns(_at_ends(tensors[index], stored)) * beyond).mean()) / len(inputs)
-    losses = {index: _loss(products) for index, products in sums.items()}
+        given = {name: values.reshape(1, *graph.nodes[name].shape).astype("float32") for name, values in given.items()}
+        for name, values in given.items():
+            wanted = _columns(np.asarray(_from_inputs(graph, graph.nodes[name], given, image)))
+            own[name] = own.get(name, 0) + _products(_columns(values), wanted)
     rows = []
     for operation in operations:
-        before = max((losses.get(int(index), 0.0) for index in operation["inputs"]), default=0.0)
         for index in map(int, operation["outputs"]):
-            if index in node_of:
-                added = float(np.sqrt(max(0.0, losses[index] ** 2 - before**2)))
-                figures = {"loss": losses[index], "added": added, "clipped": clipped[index]}
-                rows.append({"layer": node_of[index], "operation": operation["op_name"], **figures})
+            name = node_of.get(index)
+            if name and graph.nodes[name].op not in MOVES:
+                figures = {"loss": _loss(sums[index]), "added": _loss(own[name]), "clipped": clipped[index]}
+                rows.append({"layer": name, "operation": operation["op_name"], **figures})
     return sorted(rows, key=lambda row: -row["added"])
+
+
+def _from_inputs(graph: Graph, node: Node, given: dict[str, np.ndarray], image: np.ndarray):
+    """What `node` makes in float of what the file computed before it; nodes merged into it in the file run too."""
+    inputs = [
+        given[name] if name in given else _from_inputs(graph, graph.nodes[name], given, image) for name in node.inputs
+    ]
+    weights = {key: value.astype("float32") for key, value in node.weights.items()}
+    return emit(node, inputs or [image], weights)
 
 
 def _run(interpreter, image: np.ndarray) -> None:
@@ -101,8 +117,13 @@ def _at_ends(details: dict, stored: np.ndarray) -> np.ndarray:
     return np.isin(stored, [end for end in (limits.min, limits.max) if end != zero_point])
 
 
+def _products(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Sums over found x found, found x wanted and wanted x wanted of every channel."""
+    return np.stack([(found * found).sum(0), (found * wanted).sum(0), (wanted * wanted).sum(0)])
+
+
 def _factor(products: np.ndarray) -> np.ndarray:
-    """Of every channel, by which the wanted values come nearest to those found; from sums of their products."""
+    """Of every channel, by which the wanted values come nearest to those found."""
     _, both, wanted = products
     return np.divide(both, wanted, out=np.zeros_like(both), where=wanted > 0)
 

@@ -141,7 +141,7 @@ class Segmenter:
         self._input, self._output = inputs[0], outputs[0]
         for kind, details in (("input", self._input), ("output", self._output)):
             if len(details["shape"]) != 4 or -1 in details.get("shape_signature", ()) or details["shape"][0] != 1:
-                shape = list(details.get("shape_signature", details["shape"]))
+                shape = [int(side) for side in details.get("shape_signature", details["shape"])]
                 raise ModelError(
                     f"{path} has the {kind} shape {shape}; expected a static (1, height, width, channels)."
                 )
