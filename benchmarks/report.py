@@ -141,8 +141,14 @@ def interpreters() -> str:
     return _rows(header, rows) + f"\n\n{result['protocol']}; the first row is what the others are compared with."
 
 
-TABLES = {"accuracy": accuracy, "classes": classes, "models": models, "pipeline": pipeline, "kernels": kernels}
-TABLES["interpreters"] = interpreters
+TABLES = {
+    "accuracy": accuracy,
+    "classes": classes,
+    "models": models,
+    "pipeline": pipeline,
+    "kernels": kernels,
+    "interpreters": interpreters,
+}
 
 if __name__ == "__main__":
     main()
