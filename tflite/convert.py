@@ -31,7 +31,7 @@ import numpy as np
 from keras_models import command, data, registry
 from keras_models.command import UserError, option
 from keras_models.presets import classes_of, find, load_model
-from tflite import ai_edge, finetune, graph, layers, rewrite, runtime
+from tflite import ai_edge, finetune, graph, layers, metadata, rewrite, runtime
 from tflite.quantize import IO, MODES, RESULT, calibration_inputs, quiet, to_tflite
 
 ENGINES = ("tensorflow", "ai-edge-quantizer")
@@ -111,9 +111,12 @@ def main(argv: list[str] | None = None) -> int:
     content = _content(options, rewritten, images)
     with command.whole_file(output) as file, command.whole_file(output.with_suffix(".json")) as spec_file:
         file.write_bytes(content)
-        spec = _spec(output.stem, source, model, content, runtime.load_interpreter(file), calibration)
+        spec = _spec(output.stem, source, model, runtime.load_interpreter(file), calibration)
         spec["fine_tuning"] = dataclasses.asdict(plan) if plan else None
         spec["output"]["kind"] = options.output
+        content = metadata.add(content, spec)
+        file.write_bytes(content)
+        spec["sha256"] = hashlib.sha256(content).hexdigest()
         spec_file.write_text(json.dumps(spec, indent=1) + "\n", encoding="utf-8")
         if options.report:
             _report(options, rewritten, file, images)
@@ -262,8 +265,8 @@ def _trained_on(source: Path) -> dict:
     return json.loads(run.read_text(encoding="utf-8"))["options"] if run.is_file() else {}
 
 
-def _spec(name: str, source: Path, model, content: bytes, interpreter, calibration: dict | None) -> dict:
-    """The spec that runtime.py describes."""
+def _spec(name: str, source: Path, model, interpreter, calibration: dict | None) -> dict:
+    """The spec that runtime.py describes, without the sha256 of the finished file."""
     classes = model.output_shape[-1]
     labels, colors = classes_of(source, classes)
     described = {
@@ -281,12 +284,13 @@ def _spec(name: str, source: Path, model, content: bytes, interpreter, calibrati
         )
     }
     _check_input(described["input"])
-    known = model.name in registry.names()
+    paper = registry.network(model.name).paper if model.name in registry.names() else None
     return {
         "format": 1,
         "name": name,
         "network": model.name,
-        "paper": registry.network(model.name).paper if known else None,
+        "paper": paper,
+        **metadata.origin(source.parent, model.name, paper, labels),
         "input": described["input"] | {"color_order": "RGB"},
         "output": described["output"] | {"kind": "logits", "activation": "sigmoid" if classes == 1 else "softmax"},
         "labels": list(labels),
@@ -296,7 +300,6 @@ def _spec(name: str, source: Path, model, content: bytes, interpreter, calibrati
         "calibration": calibration,
         "versions": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}
         | {"pocketseg": _own_version()},
-        "sha256": hashlib.sha256(content).hexdigest(),
         "weights_sha256": _weights_digest(model),
     }
 

@@ -9,6 +9,7 @@ The spec is a JSON file with the same stem, written by the converter and read by
 
     format          1
     name            what people call the model; `network` and `paper` say what it is
+    description, author, licence    for people; the file's own metadata (metadata.py) says the same
     input           height, width, channels (3), color_order ("RGB"), dtype ("uint8", "int8" or "float32"), and scale
                     and zero_point: the real value (stored - zero_point) * scale is the pixel's byte / 255
     output          height, width, classes (of the tensor; 1 is the foreground's logit alone), dtype, scale, zero_point,
