@@ -304,8 +304,9 @@ def main(argv: list[str] | None = None) -> int:
 
         profile = profiler.profile(options.model)
         print(profiler.report(profile))
-        for operation, timed in zip(found["operations"], profile["operations"], strict=True):
-            operation["ms"] = timed["ms"]
+        times = {operation["index"]: operation["ms"] for operation in profile["operations"]}
+        for operation in found["operations"]:
+            operation["ms"] = times.get(operation["index"], 0.0)
     if options.json:
         runtime.write_whole(options.json, (json.dumps(found, indent=1) + "\n").encode())
     if options.html:
