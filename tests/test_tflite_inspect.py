@@ -256,6 +256,15 @@ def test_the_preset_is_all_int8_in_one_piece():
     assert found["delegates"]["int8 accelerator (NPU)"]["takes"] == found["total"]
 
 
+def test_the_metadata_is_one_line(files):
+    found = inspect.inspect(PRESET)
+    spec = json.loads(PRESET.with_suffix(".json").read_text(encoding="utf-8"))
+    assert found["metadata"]["name"] == spec["name"] and found["metadata"]["labels"]
+    assert f"metadata: {spec['name']}" in inspect.report(found)
+    without = inspect.inspect(files / "float32.tflite")
+    assert without["metadata"] is None and "metadata" not in inspect.report(without)
+
+
 def test_a_foreign_file_is_one_error(tmp_path):
     (tmp_path / "a.tflite").write_text("no model")
     with pytest.raises(runtime.ModelError, match="no TFLite model"):

@@ -19,8 +19,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-from tflite import dataflow, delegates, runtime
+from tflite import dataflow, delegates, metadata, runtime
 
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
 
@@ -69,7 +70,8 @@ def inspect(path: str | Path) -> dict:
     connected groups of them in a quantized graph. delegated, total: operations that XNNPACK takes, of all; partitions:
     the pieces that it takes them in, measured. delegates: the same by delegate, with the reasons; measured for XNNPACK,
     by rules for the others. peak_bytes: the most that live_bytes reaches, at the operation peak_at; activation_bytes:
-    all values together. ModelError for a broken file.
+    all values together. metadata: the name, version and labels that the file itself states, or None. ModelError for a
+    broken file.
     """
     plain = runtime.load_interpreter(path, delegates=False)
     tensors = {int(details["index"]): details for details in plain.get_tensor_details()}
@@ -81,7 +83,7 @@ def inspect(path: str | Path) -> dict:
     made = {int(index): int(node["index"]) for node in nodes for index in node["outputs"]}
     flowing = dataflow.flowing(nodes, starts)
     live = dataflow.live_bytes(nodes, tensors, starts, ends, flowing)
-    all_attributes = _attributes(path, len(nodes))
+    all_attributes = _attributes(path)
     taken, partitions = delegation(runtime.load_interpreter(path))
     operations, all_weights = [], set()
     for node, attributes in zip(nodes, all_attributes, strict=True):
@@ -128,6 +130,7 @@ def inspect(path: str | Path) -> dict:
         "bytes": Path(path).stat().st_size,
         "input": _describe(plain.get_input_details()[0]),
         "output": _describe(plain.get_output_details()[0]),
+        "metadata": _metadata(path),
         "ops": dict(sorted(counts.items())),
         "float_ops": sum(operation.float_output for operation in operations),
         "float_islands": dataflow.float_islands(operations),
@@ -162,12 +165,8 @@ def delegation(interpreter) -> tuple[set[int], int]:
     return taken, len(pieces)
 
 
-def _attributes(path: str | Path, count: int) -> list[dict]:
+def _attributes(path: str | Path) -> list[dict]:
     """What the file's table of options says of each operation, in the project's words and without the defaults."""
-    try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError:  # another interpreter: the rest works without
-        return [{} for _ in range(count)]
     operators = schema.ModelT.InitFromObj(schema.Model.GetRootAs(Path(path).read_bytes())).subgraphs[0].operators
     found = []
     for operator in operators:
@@ -210,6 +209,14 @@ def _layer(tensor_name: str) -> str:
     return name.rsplit("/", 1)[0] or name
 
 
+def _metadata(path: str | Path) -> dict | None:
+    found = metadata.read(path)
+    if found is None:
+        return None
+    labels = found["files"].get(metadata.LABELS, "").split("\n")
+    return {"name": found.get("name"), "version": found.get("version"), "labels": [label for label in labels if label]}
+
+
 def _quantization(tensor: dict) -> dict | None:
     parameters = tensor["quantization_parameters"]
     if not len(parameters["scales"]):
@@ -225,6 +232,9 @@ def _describe(tensor: dict) -> str:
 def report(found: dict, every: bool = False) -> str:
     """The figures as text; with `every`, each operation in order."""
     lines = [f"{found['model']}: {found['bytes'] / 1024:.0f} KiB, {found['input']} in, {found['output']} out"]
+    if found["metadata"]:
+        facts = found["metadata"]
+        lines.append(f"metadata: {facts['name']} {facts['version'] or ''}, labels {', '.join(facts['labels'])}")
     for name, count in sorted(found["ops"].items(), key=lambda item: -item[1]):
         alike = [operation for operation in found["operations"] if operation["name"] == name]
         types = sorted({text.split()[0] for operation in alike for text in operation["outputs"]})

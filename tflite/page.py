@@ -89,6 +89,7 @@ def render(found: dict) -> str:
     name = escape(Path(found["model"]).name)
     parts = [
         f"<h1>{name}</h1><p class=dim>{escape(found['input'])} &rarr; {escape(found['output'])}</p>",
+        f"<p class=dim>labels: {escape(', '.join(found['metadata']['labels']))}</p>" if found["metadata"] else "",
         _cards(found),
         f"<section><h2>Who can run it</h2>{''.join(_delegate(found, who) for who in found['delegates'])}</section>",
         f"<section><h2>Where the work is</h2>{_types(found)}</section>",
