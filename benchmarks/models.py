@@ -29,6 +29,7 @@ FORMS = {
     "int8, half pruned": ["--quantize", "int8", "--prune", "0.5"],
     "int8, 16 clusters": ["--quantize", "int8", "--cluster", "16"],
 }
+FOUND = ("float_ops", "space_to_batch", "delegated", "total", "partitions", "peak_bytes")
 ROOT = Path(__file__).parents[1]
 
 
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         found = _json("-m", "tflite.inspect", file)
         measured = _json("-m", "keras_models.evaluate", file, *where)
         sizes = {"bytes": file.stat().st_size, "gzip_bytes": len(gzip.compress(file.read_bytes(), mtime=0))}
-        rows.append({"form": form, **sizes, **_without_path(found), **measured})
+        rows.append({"form": form, **sizes, **{key: found[key] for key in FOUND}, **measured})
     timed = _json("-m", "tflite.benchmark", *files, "--threads", "1,2", "--runs", options.runs)
     for row, file in zip(rows, files, strict=True):
         for run in timed["runs"]:
@@ -92,10 +93,6 @@ def _json(*arguments) -> dict:
         file = Path(folder) / "figures.json"
         _run(*arguments, "--json", file)
         return json.loads(file.read_text(encoding="utf-8"))
-
-
-def _without_path(found: dict) -> dict:
-    return {key: value for key, value in found.items() if key not in ("model", "path", "ops", "operations")}
 
 
 if __name__ == "__main__":
