@@ -8,7 +8,7 @@ from keras import layers
 from keras_models import blocks
 from tests import small
 from tests.small import looks_trained, photos
-from tflite import graph, rewrite
+from tflite import graph, rewrite, tiles
 
 SIZE = (32, 48)
 
@@ -60,17 +60,26 @@ def test_the_graph_is_the_network(model, images):
     assert difference(model.predict(images, verbose=0), found) < 1e-5
 
 
-def before(step, network):
+def steps(target):
+    before_layout, in_layout = rewrite.TARGETS[target]
+    return (*rewrite.PASSES, *before_layout, *in_layout)
+
+
+def before(step, network, target="any"):
     """`network` after the passes that come before `step`."""
-    for earlier in (*rewrite.PASSES, *rewrite.INT8_PASSES):
+    for earlier in steps(target):
         if earlier is step:
             return network
         network = earlier(network)
 
 
-@pytest.mark.parametrize("step", [*rewrite.PASSES, *rewrite.INT8_PASSES], ids=lambda step: step.__name__)
-def test_a_pass_leaves_the_function_as_it_was(step, model, images):
-    network = before(step, graph.read(model))
+@pytest.mark.parametrize(
+    ("target", "step"),
+    [("any", step) for step in steps("any")] + [("amx", step) for step in rewrite.TARGETS["amx"][0] + tiles.LAYOUT],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_pass_leaves_the_function_as_it_was(target, step, model, images):
+    network = before(step, graph.read(model), target)
     result = step(network)
     assert any(result.nodes.get(node.name) is not node for node in network)
     expected, found = (graph.run(each, images / 255) for each in (network, result))
@@ -88,11 +97,13 @@ def test_equalised_channels_keep_the_function(model, images):
     assert peaks.max() / peaks.min() < 1.001
 
 
-def test_all_of_extremec3():
+@pytest.mark.parametrize("target", rewrite.TARGETS)
+def test_all_of_extremec3(target):
     model, images = small.extremec3(), photos(2, small.SIZE)
-    result = rewrite.rewrite(graph.read(model), images)
+    result = rewrite.rewrite(graph.read(model), images, target)
     assert difference(model.predict(images, verbose=0), graph.run(result, images / 255)) < 1e-5
-    assert {node.op for node in result} <= {
+    activations = {"activation"} if target == "amx" else set()
+    assert {node.op for node in result} <= activations | {
         "input", "constant", "conv", "depthwise", "add", "subtract", "concat", "resize", "reshape", "transpose"
     }  # fmt: skip
 
@@ -106,6 +117,34 @@ def test_a_slope_of_prelu_is_exact(slope):
     expected, found = (graph.run(each, image) for each in (network, rewrite.prelu_to_relu(network)))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(expected[..., 0], np.where(image > 0, image, slope * image)[..., 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("slope", [-0.5, 0.0, 0.25, 1.0, 3.0])
+def test_a_slope_of_prelu_is_exact_in_the_convolution_that_reads_it(slope):
+    generator, shape = np.random.default_rng(0), (6, 6, 3)
+    x = graph.Node("x", "input", (), shape)
+    bend = graph.Node("bend", "prelu", ("x",), shape, {}, {"slope": np.array([slope, 0.1, slope])})
+    place = {"strides": (2, 2), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "activation": None, "groups": 1}
+    weights = {"kernel": generator.normal(size=(3, 3, 3, 4)), "bias": generator.normal(size=4)}
+    network = graph.Graph("prelu", [x, bend, graph.Node("read", "conv", ("bend",), (3, 3, 4), place, weights)], "read")
+    result = tiles.prelu_to_inputs(network)
+    assert "prelu" not in {node.op for node in result}
+    image = generator.normal(size=(1, *shape)).astype("float32")
+    np.testing.assert_allclose(graph.run(result, image), graph.run(network, image), atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [5, 15])
+def test_a_line_of_taps_reaches_over_the_border_of_wide_pixels(columns):
+    generator, shape = np.random.default_rng(0), (4, 28, 6)
+    side = columns // 2
+    place = {"strides": (1, 1), "padding": ((0, 0), (side, side)), "dilation": (1, 1), "activation": None}
+    weights = {"kernel": generator.normal(size=(1, columns, 6, 1)), "bias": generator.normal(size=6)}
+    nodes = [graph.Node("x", "input", (), shape), graph.Node("line", "depthwise", ("x",), shape, place, weights)]
+    network = graph.Graph("line", nodes, "line")
+    result = tiles.long_kernels_to_dense(network)
+    assert "depthwise" not in {node.op for node in result}
+    image = generator.normal(size=(1, *shape)).astype("float32")
+    np.testing.assert_allclose(graph.run(result, image), graph.run(network, image), atol=1e-5)
 
 
 def test_the_border_is_padded_after_normalisation():

@@ -62,6 +62,9 @@ class ConvertOptions:
     )
     calibration_count: int = option(200, metavar="N", help="how many of the photos to use")
     io: str | None = option(None, choices=IO, help="type of input and output of an int8 model (default: uint8)")
+    target: str = option(
+        "any", choices=tuple(rewrite.TARGETS), help="processor: amx is x86 with AMX alone, and slower everywhere else"
+    )
     output: str = option("logits", choices=runtime.KINDS, flags=("--output",), help="what comes out of the model")
     engine: str = option("tensorflow", choices=ENGINES, help="what makes int8 of the float graph")
     keep_float: tuple[str, ...] = option((), metavar="LAYERS", help="ai-edge-quantizer: leave these layers float")
@@ -91,6 +94,11 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(
             f"--report is of integer models: --quantize int8, qat or int16. Received: --quantize {options.quantize}"
         )
+    if options.target != "any" and (plan or options.quantize != "int8"):
+        raise UserError(
+            f"--target {options.target} is for --quantize int8 without --prune and --cluster. "
+            f"Received: --quantize {options.quantize}; leave --target away."
+        )
     _check_engine(options)
     source = find(options.model)
     output = Path(options.file or f"{_name(options.model, source)}-{options.quantize}.tflite")
@@ -102,12 +110,12 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
     calibration, images = _calibration(options, source, model.input_shape[1:3]) if integer else (None, None)
-    simple = rewrite.simplify(network, images)
+    simple = rewrite.simplify(network, images, options.target)
     tuning = None
     if plan:
         tuning = _tuning(options, plan, source, model, simple, images, output)
         simple = tuning.run()
-    rewritten = rewrite.give(rewrite.lay_out(simple) if integer else simple, options.output)
+    rewritten = rewrite.give(rewrite.lay_out(simple, options.target) if integer else simple, options.output)
     content = _content(options, rewritten, images)
     with command.whole_file(output) as file, command.whole_file(output.with_suffix(".json")) as spec_file:
         file.write_bytes(content)

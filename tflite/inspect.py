@@ -302,11 +302,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--profile", action="store_true", help="add the time that each operation takes on this machine")
     parser.add_argument("--list", action="store_true", help="list every operation in order")
     parser.add_argument("--rewrites", metavar="MODEL", help="print what each rewrite does to this network")
+    parser.add_argument("--target", choices=("any", "amx"), default="any", help="with --rewrites: for which processor")
     options = parser.parse_args(argv)
     if bool(options.model) == bool(options.rewrites):
         parser.error("give either MODEL.tflite or --rewrites MODEL")
     if options.rewrites:
-        return _print_rewrites(options.rewrites)
+        return _print_rewrites(options.rewrites, options.target)
     found = inspect(options.model)
     print(report(found, options.list))
     if options.profile:
@@ -327,7 +328,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _print_rewrites(source: str) -> int:
+def _print_rewrites(source: str, target: str) -> int:
     from keras_models.presets import load_model
     from tflite import graph, rewrite
 
@@ -335,7 +336,7 @@ def _print_rewrites(source: str) -> int:
         network = graph.read(load_model(source))
     except ValueError as error:
         raise runtime.ModelError(str(error)) from error
-    print(rewrite.report(network))
+    print(rewrite.report(network, target))
     return 0
 
 

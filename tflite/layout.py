@@ -27,7 +27,7 @@ def merge_pointwise(graph: Graph) -> Graph:
         parts = [graph.nodes[name] for name in concat.inputs]
         if concat.op != "concat" or concat["axis"] != 2 or len(set(concat.inputs)) < len(parts):
             continue
-        if not all(_is_pointwise(part) and graph.only_consumer(part) for part in parts):
+        if not all(is_pointwise(part) and graph.only_consumer(part) for part in parts):
             continue
         if len({part["activation"] for part in parts}) > 1:
             continue
@@ -46,17 +46,17 @@ def merge_pointwise(graph: Graph) -> Graph:
     return graph
 
 
-def _is_pointwise(node: Node) -> bool:
-    return (
-        node.op == "conv" and node["kernel"].shape[:2] == (1, 1) and node["strides"] == (1, 1) and node["groups"] == 1
-    )
+def is_pointwise(node: Node) -> bool:
+    """A 1x1 convolution of all channels that keeps the size: neither strides nor padding."""
+    alone = node["strides"] == (1, 1) and node["padding"] == NO_PADDING and node["groups"] == 1
+    return node.op == "conv" and node["kernel"].shape[:2] == (1, 1) and alone
 
 
 def widen_image(graph: Graph) -> Graph:
     """Strided convolutions of the image take several of its three-channel pixels as one and give several of their own.
 
-    A kernel of 3 rows and 3 columns with stride 2 on 3 channels becomes one of 3 rows and 2 columns on 12 channels that
-    gives two neighbouring results; a pooling becomes a matrix product over whole blocks.
+    A kernel of 3 rows and 3 columns with stride 2 on 3 channels becomes one of 3 rows and 2 columns on 48 channels that
+    gives eight neighbouring results; a pooling becomes a matrix product over whole blocks.
     """
     graph = graph.copy()
     for node in graph:
@@ -68,7 +68,7 @@ def widen_image(graph: Graph) -> Graph:
         height, width, channels = source.shape
         rows, columns = node["kernel"].shape[:2]
         stride, outputs = node["strides"][1], node.shape[2]
-        g = max(g for g in range(1, 9) if node.shape[1] % g == 0 and (g == 1 or g * outputs <= 64))
+        g = max(g for g in range(1, 9) if node.shape[1] % g == 0 and (g == 1 or g * outputs <= 192))
         f = g * stride
         blocks = -(-((g - 1) * stride + columns) // f)
         missing = (node.shape[1] // g - 1 + blocks) * f - width
@@ -88,11 +88,11 @@ def widen_image(graph: Graph) -> Graph:
             parts, shape = (source.name, new[0].name), (height, width + missing, channels)
             source = Node(f"{node.name}_even", "concat", parts, shape, {"axis": 1})
             new.append(source)
-        new.append(_reshaped(f"{node.name}_wide", source.name, (height, (width + missing) // f, f * channels)))
+        new.append(reshaped(f"{node.name}_wide", source.name, (height, (width + missing) // f, f * channels)))
         shape = (node.shape[0], node.shape[1] // g, g * outputs)
         changes = {"inputs": (new[-1].name,), "shape": shape, "strides": (node["strides"][0], 1), "groups": 1}
         new.append(node.but(op="conv", kernel=kernel, bias=np.tile(node["bias"], g), **changes))
-        graph.replace(node, *new, _reshaped(f"{node.name}_narrow", node.name, node.shape))
+        graph.replace(node, *new, reshaped(f"{node.name}_narrow", node.name, node.shape))
     return graph
 
 
@@ -103,12 +103,12 @@ def columns_for_rows(graph: Graph) -> Graph:
     """
     graph = graph.copy()
     for node in graph:
-        if node.op != "depthwise" or node["strides"] != (1, 1) or not _is_column(_turned(node)):
+        if node.op != "depthwise" or node["strides"] != (1, 1) or not _is_column(turned(node)):
             continue
         if _widening(node.shape[2], node.shape[0]) > 1:
-            before = _transposed(f"{node.name}_columns", graph.producer(node))
-            turned = _turned(node.but(inputs=(before.name,)))
-            graph.replace(node, before, turned, _transposed(f"{node.name}_rows", turned))
+            before = transposed(f"{node.name}_columns", graph.producer(node))
+            along = turned(node.but(inputs=(before.name,)))
+            graph.replace(node, before, along, transposed(f"{node.name}_rows", along))
     while _sink_transposition(graph):
         pass
     return graph
@@ -119,12 +119,12 @@ def _is_column(node: Node) -> bool:
     return columns == 1 < rows
 
 
-def _transposed(name: str, source: Node) -> Node:
+def transposed(name: str, source: Node) -> Node:
     height, width, channels = source.shape
     return Node(name, "transpose", (source.name,), (width, height, channels), {"permutation": _SWAP})
 
 
-def _turned(node: Node) -> Node:
+def turned(node: Node) -> Node:
     """A convolution that does on the transposed image what `node` does on the image."""
     swapped = {key: node[key][::-1] for key in ("strides", "padding", "dilation")}
     height, width, channels = node.shape
@@ -143,7 +143,7 @@ def _sink_transposition(graph: Graph) -> bool:
             return True
         sources = [graph.nodes[name] for name in after.inputs]
         if after.op in ("conv", "depthwise") and not _is_column(after):
-            moved = _turned(after.but(inputs=node.inputs))
+            moved = turned(after.but(inputs=node.inputs))
         elif after.op in ("concat", "add", "subtract") and all(
             _swaps(source) and graph.only_consumer(source) for source in sources
         ):
@@ -153,7 +153,7 @@ def _sink_transposition(graph: Graph) -> bool:
                 continue
         else:
             continue
-        graph.replace(after, moved, _transposed(f"{after.name}_turned", moved))
+        graph.replace(after, moved, transposed(f"{after.name}_turned", moved))
         graph.prune()
         return True
     return False
@@ -175,10 +175,10 @@ def split_resize(graph: Graph) -> Graph:
             rows, columns, channels = last.shape
             target = node.shape[0] if axis == "height" else node.shape[1]
             name = f"{node.name}_{axis}"
-            flat = _reshaped(f"{name}_flat", last.name, (rows, 1, columns * channels))
+            flat = reshaped(f"{name}_flat", last.name, (rows, 1, columns * channels))
             resized = node.but(name=name, inputs=(flat.name,), shape=(target, 1, columns * channels))
-            full = _reshaped(f"{name}_full", name, (target, columns, channels))
-            turned = _transposed(f"{name}_turned", full)
+            full = reshaped(f"{name}_full", name, (target, columns, channels))
+            turned = transposed(f"{name}_turned", full)
             nodes += [flat, resized, full, turned]
             last = turned
         graph.replace(node, *nodes)
@@ -191,7 +191,7 @@ def widen_pixels(graph: Graph) -> Graph:
     for node in graph:
         if node.op == "depthwise" and node["strides"] == (1, 1):
             _widen_depthwise(graph, node)
-        elif _is_pointwise(node) and node.shape[2] < LANES:
+        elif is_pointwise(node) and node.shape[2] < LANES:
             _widen_pointwise(graph, node)
     while _join_reshapes(graph):
         pass
@@ -221,7 +221,7 @@ def _widen_depthwise(graph: Graph, node: Node) -> None:
     f = _widening(channels, width, step)
     if f == 1:
         return
-    flat = _reshaped(f"{node.name}_wide", node.inputs[0], (height, width // f, f * channels))
+    flat = reshaped(f"{node.name}_wide", node.inputs[0], (height, width // f, f * channels))
     wide = node.but(
         inputs=(flat.name,),
         shape=(node.shape[0], width // f, f * channels),
@@ -230,7 +230,7 @@ def _widen_depthwise(graph: Graph, node: Node) -> None:
         padding=((top, bottom), (sides[0] // f, sides[1] // f)),
         dilation=(node["dilation"][0], max(1, step // f)),
     )
-    graph.replace(node, flat, wide, _reshaped(f"{node.name}_narrow", node.name, node.shape))
+    graph.replace(node, flat, wide, reshaped(f"{node.name}_narrow", node.name, node.shape))
 
 
 def _widen_pointwise(graph: Graph, node: Node) -> None:
@@ -240,15 +240,15 @@ def _widen_pointwise(graph: Graph, node: Node) -> None:
     f = max(f for f in range(1, 9) if width % f == 0 and f * outputs <= LANES)
     if f == 1:
         return
-    flat = _reshaped(f"{node.name}_wide", node.inputs[0], (height, width // f, f * channels))
+    flat = reshaped(f"{node.name}_wide", node.inputs[0], (height, width // f, f * channels))
     kernel = np.kron(np.eye(f), node["kernel"][0, 0])[None, None]
     wide = node.but(
         inputs=(flat.name,), shape=(height, width // f, f * outputs), kernel=kernel, bias=np.tile(node["bias"], f)
     )
-    graph.replace(node, flat, wide, _reshaped(f"{node.name}_narrow", node.name, node.shape))
+    graph.replace(node, flat, wide, reshaped(f"{node.name}_narrow", node.name, node.shape))
 
 
-def _reshaped(name: str, source: str, shape: tuple[int, ...]) -> Node:
+def reshaped(name: str, source: str, shape: tuple[int, ...]) -> Node:
     return Node(name, "reshape", (source,), shape)
 
 
@@ -270,7 +270,7 @@ def _join_reshapes(graph: Graph) -> bool:
             if all(source.op == "reshape" for source in sources) and len(shapes) == 1:
                 inputs = tuple(source.inputs[0] for source in sources)
                 wide = node.but(inputs=inputs, shape=shapes.pop())
-                graph.replace(node, wide, _reshaped(f"{node.name}_narrow", node.name, node.shape))
+                graph.replace(node, wide, reshaped(f"{node.name}_narrow", node.name, node.shape))
                 graph.prune()
                 return True
     return False

@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from tflite import layout
+from tflite import layout, tiles
 from tflite.graph import NO_PADDING, Graph, Node, peaks
 
 _LINEAR = ("conv", "depthwise")
@@ -401,31 +401,37 @@ PASSES = (
 )
 ACTIVATION_PASSES = (flip_steep_prelu, prelu_to_relu, hard_silu_to_product)
 INT8_PASSES = (*ACTIVATION_PASSES, *layout.PASSES)
+# For each target the passes between `equalise` and the layout, and those of the layout. "amx" is for x86 processors
+# with matrix units alone: ExtremeC3Net gets 15 times as many multiply-accumulates (see tiles.py).
+TARGETS = {
+    "any": (ACTIVATION_PASSES, layout.PASSES),
+    "amx": ((flip_steep_prelu, *tiles.BEFORE_PRELU, prelu_to_relu, hard_silu_to_product), tiles.LAYOUT),
+}
 
 
-def rewrite(graph: Graph, images: np.ndarray | None = None) -> Graph:
+def rewrite(graph: Graph, images: np.ndarray | None = None, target: str = "any") -> Graph:
     """All passes in their order; `equalise` and those for int8 follow when there are calibration `images`, RGB uint8.
 
-    A float model keeps PRELU, which is fast there, and the plain layout, which GPUs want.
+    A float model keeps PRELU, which is fast there, and the plain layout, which GPUs want. `target`: see `TARGETS`.
     """
-    graph = simplify(graph, images)
-    return graph if images is None else lay_out(graph)
+    graph = simplify(graph, images, target)
+    return graph if images is None else lay_out(graph, target)
 
 
-def simplify(graph: Graph, images: np.ndarray | None = None) -> Graph:
-    """The passes before the layout's: what fine-tuning trains, one weight in one place."""
+def simplify(graph: Graph, images: np.ndarray | None = None, target: str = "any") -> Graph:
+    """The passes before the layout's: what fine-tuning trains, one weight in one place (for the target "any")."""
     for step in PASSES:
         graph = step(graph)
     if images is not None:
         graph = equalise(graph, images)
-        for step in ACTIVATION_PASSES:
+        for step in TARGETS[target][0]:
             graph = step(graph)
     return graph
 
 
-def lay_out(graph: Graph) -> Graph:
+def lay_out(graph: Graph, target: str = "any") -> Graph:
     """The passes of `layout`, for int8."""
-    for step in layout.PASSES:
+    for step in TARGETS[target][1]:
         graph = step(graph)
     return graph
 
@@ -445,10 +451,11 @@ def give(graph: Graph, kind: str) -> Graph:
     return graph
 
 
-def report(graph: Graph) -> str:
+def report(graph: Graph, target: str = "any") -> str:
     """What each pass does to the graph, a line each: what it is for, and the operations before and after."""
     lines = [f"{graph.name}: {_count(graph)}"]
-    for step in (*PASSES, *INT8_PASSES):
+    before_layout, in_layout = TARGETS[target]
+    for step in (*PASSES, *before_layout, *in_layout):
         before, graph = graph, step(graph)
         changes = Counter(node.op for node in graph)
         changes.subtract(Counter(node.op for node in before))
