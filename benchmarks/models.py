@@ -25,6 +25,7 @@ FORMS = {
     "float16": ["--quantize", "float16"],
     "dynamic": ["--quantize", "dynamic"],
     "int8": ["--quantize", "int8"],
+    "int8, for AMX": ["--quantize", "int8", "--target", "amx"],
     "int8, QAT": ["--quantize", "qat"],
     "int8, half pruned": ["--quantize", "int8", "--prune", "0.5"],
     "int8, 16 clusters": ["--quantize", "int8", "--cluster", "16"],
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     files = [folder / f"{name}-{'-'.join(arguments[1::2])}.tflite" for arguments in FORMS.values()]
     for (form, arguments), file in zip(FORMS.items(), files, strict=True):
         if not file.is_file():
-            tuned = len(arguments) > 2 or "qat" in arguments
+            tuned = bool({"qat", "--prune", "--cluster"} & set(arguments))
             photos = where if {"int8", "qat"} & set(arguments) else []
             photos = [*photos, *(["--epochs", options.epochs] if tuned else [])]
             _run(ROOT / "tflite" / "convert.py", options.model, *arguments, *photos, "-o", file)

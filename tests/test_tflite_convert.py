@@ -141,6 +141,7 @@ def test_without_photos_the_drawings_are_used_and_named(place, capsys, tmp_path)
         (["net.keras", "--calibration", "nowhere"], "no folder nowhere"),
         (["net.keras", "--calibration", "empty"], "holds no photo"),
         (["net.keras", "--quantize", "float32", "--io", "uint8"], "--io uint8 needs --quantize int8"),
+        (["net.keras", "--quantize", "float16", "--target", "amx"], "--target amx is for --quantize int8"),
         (["net.keras", "-o", "out.onnx"], "must end in .tflite"),
         (["odd.keras", "--quantize", "float32"], "'odd' (UnitNormalization)"),
     ],
