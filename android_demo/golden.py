@@ -147,8 +147,7 @@ def masks(random) -> dict[str, np.ndarray]:
         smoothed.append(predict.smooth(smoothed[-1], frame, 0.6))
     blobs = (cv2.blur(random.random((40, 33)), (3, 3)) > 0.5).astype(np.uint8)
     cv2.circle(blobs, (16, 20), 12, 1, 2)
-    contours, _ = cv2.findContours(blobs, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = cv2.drawContours(blobs.copy(), contours, -1, 1, cv2.FILLED)
+    filled = predict.fill_contours(blobs)
     photo = picture(random, 40, 33)
     rough = cv2.blur((cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY) > 120).astype(np.float32), (5, 5))
     large = picture(random, 97, 71)
@@ -199,7 +198,7 @@ def effects(random) -> dict[str, np.ndarray]:
         "mask": mask,
         "labels": labels,
         "blend": predict._blend(photo, behind, opacity),
-        "overlay": pictures.overlay(photo, labels, classes=6),
+        "overlay": pictures.overlay(photo, labels, pictures.palette(6)),
         "tint": predict._blend(np.broadcast_to(pictures.palette(2)[1], photo.shape), photo, opacity * 0.5),
         "palette2": pictures.palette(2),
         "palette20": pictures.palette(20),

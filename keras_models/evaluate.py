@@ -44,6 +44,7 @@ class Predictor:
 
     `logits` takes RGB uint8 (photos, height, width, 3) at `input_size` and gives float32 (photos, h, w, channels).
     `class_names` and `colors` (RGB) have one entry per class: one more than channels when there is one channel.
+    `fill_contours`: its spec asks whoever shows its masks to fill them; no figure is measured so.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Predictor:
     logits: Callable[[np.ndarray], np.ndarray]
     class_names: tuple[str, ...]
     colors: list[list[int]]
+    fill_contours: bool = False
 
 
 def predictor(source: str | Path) -> Predictor:
@@ -68,6 +70,7 @@ def predictor(source: str | Path) -> Predictor:
             segmenter.input_size,
             lambda images: np.stack([segmenter.logits(image) for image in images]),
             *segmenter.classes,
+            segmenter.fills_contours,
         )
     model = load_model(source)
     return Predictor(

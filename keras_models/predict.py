@@ -36,6 +36,7 @@ class PredictOptions:
     color: tuple[int, ...] = option((0, 177, 64), metavar="R,G,B", help="background of the effect `color`")
     image: str | None = option(None, metavar="PHOTO", help="background of the effect `image`")
     strength: float = option(0.03, help="blur radius of the effect `blur`, as a fraction of the longer side")
+    fill_contours: bool = option(False, help="make foreground of what the foreground encloses (EOAM's post-process)")
     refine: bool = option(True, help="let the edges follow the photo's own (guided filter)")
     smoothing: float = option(0.6, help="video: share of the previous mask where nothing moves, 0 to below 1")
 
@@ -85,6 +86,11 @@ def view_of(network: Predictor, options: PredictOptions) -> View:
     """The effect for a network of background and foreground, or for one of several classes. UserError if none fits."""
     several = len(set(network.class_names) - {"edge"}) > 2
     if several and options.effect in ("mask", "overlay"):
+        if options.fill_contours:
+            raise UserError(
+                f"--fill-contours fills the foreground, --effect {options.effect} shows the {len(network.class_names)} "
+                f"classes of {network.name}. Use --effect blur, color or image."
+            )
         colors = pictures.palette(len(network.class_names))
         colors[: len(network.colors)] = network.colors
         if options.effect == "mask":
@@ -96,7 +102,13 @@ def view_of(network: Predictor, options: PredictOptions) -> View:
             f"{options.effect} has nothing to replace. Use --effect overlay or mask."
         )
     effect = _effect(options)
-    return View(foreground, lambda image, values: effect(image, alpha(values, image, options.refine)))
+
+    def render(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+        if options.fill_contours or network.fill_contours:
+            values = fill_contours(values)
+        return effect(image, alpha(values, image, options.refine))
+
+    return View(foreground, render)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -116,6 +128,18 @@ def foreground(logits: np.ndarray) -> np.ndarray:
     if logits.shape[-1] == 1:
         return 1 / (1 + np.exp(-np.clip(logits[..., 0], -30, 30)))
     return 1 - softmax(logits)[..., 0]
+
+
+def fill_contours(probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """`probability` (height, width) with 1 where an outer contour of the foreground encloses background.
+
+    The post-process of EOAM's poster, for portraits with something held before them. The poster fills its largest
+    region alone; here every region is filled, so that a second person is treated as the first.
+    """
+    inside = (probability >= threshold).astype(np.uint8)
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(inside.copy(), contours, -1, 1, cv2.FILLED)
+    return np.where(filled > inside, 1, probability).astype(probability.dtype)
 
 
 def guided_filter(guide: np.ndarray, mask: np.ndarray, radius: int, epsilon: float = 1e-3) -> np.ndarray:

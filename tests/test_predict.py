@@ -1,9 +1,11 @@
 """What makes a mask look good: soft edges that follow the photo, steady video, backgrounds that fill the frame."""
 
+import cv2
 import numpy as np
 import pytest
 
 from keras_models import predict
+from tflite import runtime
 
 
 def disc(size=96, radius=30):
@@ -55,3 +57,30 @@ def test_blur_keeps_the_person_out_of_the_background():
 @pytest.mark.parametrize(("logits", "expected"), [([[[0.0]]], 0.5), ([[[30.0]]], 1.0), ([[[0.0, 0.0, 0.0]]], 2 / 3)])
 def test_foreground_is_all_that_is_no_background(logits, expected):
     assert predict.foreground(np.array(logits))[0, 0] == pytest.approx(expected)
+
+
+def test_what_the_foreground_encloses_is_filled():
+    y, x = np.mgrid[:40, :60]
+    ring = np.abs(np.hypot(x - 20, y - 20) - 12) < 3
+    probability = np.where(ring, 0.9, 0.2).astype(np.float32)
+    probability[5:35, 45:48] = 0.8  # encloses nothing
+    filled = predict.fill_contours(probability)
+    assert filled.dtype == np.float32
+    hole = np.hypot(x - 20, y - 20) <= 9
+    np.testing.assert_array_equal(filled[hole], 1)
+    np.testing.assert_array_equal(filled[~hole], probability[~hole])
+    np.testing.assert_array_equal(predict.fill_contours(1 - probability)[hole], (1 - probability)[hole])
+
+
+def test_the_device_side_fills_the_same_pixels():
+    """runtime.py stands alone, so it has a version of its own, for all classes."""
+    probability = cv2.blur(np.random.default_rng(0).random((60, 50, 3)).astype(np.float32), (3, 3))
+    probability /= probability.sum(-1, keepdims=True)
+    probability[..., 0] = np.clip(1.4 * probability[..., 0], 0, 1)
+    probability[..., 1:] *= ((1 - probability[..., 0]) / probability[..., 1:].sum(-1))[..., None]
+    filled = probability.copy()
+    runtime.fill_contours(filled, 0.5)
+    foreground = 1 - probability[..., 0]
+    np.testing.assert_allclose(1 - filled[..., 0], predict.fill_contours(foreground), atol=1e-6)
+    assert (filled[..., 0] < probability[..., 0]).sum() > 20
+    np.testing.assert_allclose(filled.sum(-1), 1, atol=1e-5)

@@ -66,6 +66,9 @@ class ConvertOptions:
         "any", choices=tuple(rewrite.TARGETS), help="processor: amx is x86 with AMX alone, and slower everywhere else"
     )
     output: str = option("logits", choices=runtime.KINDS, flags=("--output",), help="what comes out of the model")
+    fill_contours: bool = option(
+        False, help="the spec asks apps to make foreground of what the foreground encloses (EOAM's post-process)"
+    )
     engine: str = option("tensorflow", choices=ENGINES, help="what makes int8 of the float graph")
     keep_float: tuple[str, ...] = option((), metavar="LAYERS", help="ai-edge-quantizer: leave these layers float")
     report: str | None = option(None, metavar="FILE.json", help="int8 and int16: write what each layer loses here")
@@ -122,6 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         spec = _spec(output.stem, source, model, runtime.load_interpreter(file), calibration)
         spec["fine_tuning"] = dataclasses.asdict(plan) if plan else None
         spec["output"]["kind"] = options.output
+        spec["fill_contours"] = options.fill_contours
         content = metadata.add(content, spec)
         file.write_bytes(content)
         spec["sha256"] = hashlib.sha256(content).hexdigest()

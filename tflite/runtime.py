@@ -16,6 +16,7 @@ The spec is a JSON file with the same stem, written by the converter and read by
                     kind, one of "logits", "probabilities" and "labels" (uint8, one class number per pixel), and
                     activation, what makes probabilities of logits: "sigmoid" or "softmax"
     labels, colors  a name and an RGB colour per class, background first: two of each for a network with one logit
+    fill_contours   whether what the foreground encloses becomes foreground; optional, false
     threshold       the foreground's probability above which a pixel is foreground (one logit)
     accuracy        what was measured when the model was verified, or null
     calibration     the photos that set the ranges: count, names and the sha256 of their list; null if none were needed
@@ -122,6 +123,19 @@ def run(main: Callable[[], int]) -> int:
         return 2
 
 
+def fill_contours(probabilities: np.ndarray, threshold: float) -> None:
+    """Take the background from the pixels of `probabilities` (height, width, classes) that the foreground encloses.
+
+    Inside are pixels whose foreground has at least `threshold`. The array is changed.
+    """
+    inside = (1 - probabilities[..., 0] >= threshold).astype(np.uint8)
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    holes = cv2.drawContours(inside.copy(), contours, -1, 1, cv2.FILLED) > inside
+    others = probabilities[holes, 1:] + 1e-7  # all may be 0
+    probabilities[holes, 0] = 0
+    probabilities[holes, 1:] = others / others.sum(axis=-1, keepdims=True)
+
+
 class Segmenter:
     """One converted network, ready to run. Not for use from several threads at once.
 
@@ -171,6 +185,11 @@ class Segmenter:
         count = max(2, int(self._output["shape"][3]))
         return tuple(f"class {i}" for i in range(count)), [[255 * i // (count - 1)] * 3 for i in range(count)]
 
+    @property
+    def fills_contours(self) -> bool:
+        """Whether the spec asks for filled contours: `probabilities` and `labels` have them, `logits` has not."""
+        return bool(self.spec and self.spec.get("fill_contours"))
+
     def logits(self, image: np.ndarray) -> np.ndarray:
         """float32 (h, w, classes) at the network's output size, of RGB uint8 (height, width, 3) of any size.
 
@@ -207,6 +226,8 @@ class Segmenter:
         else:
             exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
             small = exponent / exponent.sum(axis=-1, keepdims=True)
+        if self.fills_contours:
+            fill_contours(small, self.spec["threshold"])
         return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR).reshape(*image.shape[:2], -1)
 
     def labels(self, image: np.ndarray) -> np.ndarray:
