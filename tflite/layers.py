@@ -56,27 +56,28 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
     for image in inputs:
         expected = float_network(image)
         _run(interpreter, image)
-        given = {}  # what the file computed, in the graph's units
+        computed = {}  # by the file, in the graph's units
         for index, name in node_of.items():
             stored = interpreter.get_tensor(index)
             found, wanted = (_columns(x) for x in (_real(tensors[index], stored), expected[name].numpy()))
             products = _products(found, wanted)
             sums[index] = sums.get(index, 0) + products
             factor = _factor(products)
-            given[name] = np.divide(found, factor, out=wanted.copy(), where=factor > 0)
+            values = np.divide(found, factor, out=wanted.copy(), where=factor > 0)
+            computed[index] = values.reshape(1, *graph.nodes[name].shape).astype("float32")
             wanted *= factor
             beyond = np.abs(wanted - found) > tensors[index]["quantization"][0]
             clipped[index] += float((_columns(_at_ends(tensors[index], stored)) * beyond).mean()) / len(inputs)
-        given = {name: values.reshape(1, *graph.nodes[name].shape).astype("float32") for name, values in given.items()}
-        for name, values in given.items():
-            wanted = _columns(np.asarray(_from_inputs(graph, graph.nodes[name], given, image)))
-            own[name] = own.get(name, 0) + _products(_columns(values), wanted)
+        given = {node_of[index]: values for index, values in computed.items()}  # the last is what others read
+        for index, values in computed.items():
+            wanted = _columns(np.asarray(_from_inputs(graph, graph.nodes[node_of[index]], given, image)))
+            own[index] = own.get(index, 0) + _products(_columns(values), wanted)
     rows = []
     for operation in operations:
         for index in map(int, operation["outputs"]):
             name = node_of.get(index)
             if name and graph.nodes[name].op not in MOVES:
-                figures = {"loss": _loss(sums[index]), "added": _loss(own[name]), "clipped": clipped[index]}
+                figures = {"loss": _loss(sums[index]), "added": _loss(own[index]), "clipped": clipped[index]}
                 rows.append({"layer": name, "operation": operation["op_name"], **figures})
     return sorted(rows, key=lambda row: -row["added"])
 
