@@ -157,7 +157,7 @@ def advice(rows: list[dict], calibration: dict | None, loss_points: float, limit
     if loss_points <= limit / 2:
         return found or ["nothing: the loss is well below the limit"]
     power = [row["added"] ** 2 for row in rows]
-    first = [row["layer"] for row in rows[:3]]
+    first = dict.fromkeys(row["layer"] for row in rows[:3])
     share = sum(power[:3]) / max(sum(power), 1e-30)
     if share > 0.5:
         found.append(
