@@ -1,6 +1,6 @@
-"""Write the README's tables from `results/`: `python -m benchmarks.report`.
+"""Write the tables of README.md and keras_models/README.md from `results/`: `python -m benchmarks.report`.
 
-Each table stands between `<!-- NAME -->` and `<!-- end -->` in README.md and is replaced whole.
+Each table stands between `<!-- NAME -->` and `<!-- end -->` in its page and is replaced whole.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ import re
 from pathlib import Path
 
 from benchmarks.machine import RESULTS
-from keras_models import command
+from keras_models import command, registry, summary
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
     """Fill every table whose results are there; a marker without results is an error."""
-    text = README.read_text(encoding="utf-8")
-    for name, table in TABLES.items():
-        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if len(block.findall(text)) != 1:
-            raise SystemExit(f"README.md needs the markers of the table {name!r} exactly once.")
-        start, end = block.search(text).span()
-        before, after = block.search(text).groups()
-        text = f"{text[:start]}{before}{table()}\n{after}{text[end:]}"
-    command.write_text(README, text)
-    print(f"wrote {README}")
+    for page, tables in PAGES.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, table in tables.items():
+            block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+            if len(block.findall(text)) != 1:
+                raise SystemExit(f"{page} needs the markers of the table {name!r} exactly once.")
+            start, end = block.search(text).span()
+            before, after = block.search(text).groups()
+            text = f"{text[:start]}{before}{table()}\n{after}{text[end:]}"
+        command.write_text(ROOT / page, text)
+        print(f"wrote {page}")
 
 
 def _read(name: str) -> dict:
@@ -141,13 +142,47 @@ def interpreters() -> str:
     return _rows(header, rows) + f"\n\n{result['protocol']}; the first row is what the others are compared with."
 
 
-TABLES = {
-    "accuracy": accuracy,
-    "classes": classes,
-    "models": models,
-    "pipeline": pipeline,
-    "kernels": kernels,
-    "interpreters": interpreters,
+def papers() -> str:
+    """The papers' tables and the list of all networks, as `python -m keras_models.summary --json` writes them."""
+    return "\n\n".join(summary.as_markdown(table) for table in _read("summary"))
+
+
+def deploy() -> str:
+    """What becomes of each network on its way to a `.tflite`, in the order of sizes."""
+    result = _read("deploy")
+    rows = [
+        [
+            row["network"],
+            f"{row['height']}x{row['width']}",
+            row["form"],
+            f"{row['bytes'] / 1024:,.0f} KiB",
+            row["total"],
+            row["float_ops"] if row["form"] == "int8" else "all",
+            row["space_to_batch"],
+            row["partitions"],
+            f"{row['rewrite_difference']:.0e}",
+            f"{row['correlation']:.4f}",
+            f"{row['agreement']:.4f}",
+        ]
+        if not row["reason"]
+        else [row["network"], f"{row['height']}x{row['width']}", f"no {row['form']}: {row['reason']}"]
+        for row in sorted(result["networks"], key=lambda row: registry.network(row["network"]).parameters)
+    ]
+    header = ["network", "input", "form", "size", "operations", "in float", "SPACE_TO_BATCH", "partitions"]
+    header += ["rewriting changes", "correlation", "same labels"]
+    return _rows(header, rows) + f"\n\n{_machine(result)}."
+
+
+PAGES = {
+    "README.md": {
+        "accuracy": accuracy,
+        "classes": classes,
+        "models": models,
+        "pipeline": pipeline,
+        "kernels": kernels,
+        "interpreters": interpreters,
+    },
+    "keras_models/README.md": {"papers": papers, "deploy": deploy},
 }
 
 if __name__ == "__main__":
