@@ -135,6 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     if name == "drawings":
         print("verifying on the built-in drawings; for real photos give --data-dir DIR")
     rows = measure_layers(options.model, options.against, dataset) if options.layers else None
+    others = compare_interpreters(options.model, dataset, options.tflite_runtime) if options.interpreters else None
     progress = command.progress(f"measuring on {dataset.title}")
     figures, results = compare(options.model, options.against, dataset, progress)
     passed = figures["loss_points"] <= options.limit
@@ -142,10 +143,10 @@ def main(argv: list[str] | None = None) -> int:
     figures |= {"limit": options.limit, "passed": passed}
     if rows is not None:
         figures |= {"layers": rows, "advice": _show_layers(options, rows, figures["loss_points"])}
-    if options.interpreters:
-        figures["interpreters"] = compare_interpreters(options.model, dataset, options.tflite_runtime)
+    if others is not None:
+        figures["interpreters"] = others
         print(f"in other interpreters, on {INTERPRETER_IMAGES} of the images:")
-        print(interpreters.table(figures["interpreters"]))
+        print(interpreters.table(others))
     if options.json:
         command.write_text(options.json, json.dumps(figures, indent=1) + "\n")
     if options.worst:
