@@ -198,6 +198,7 @@ def test_interrupted_it_goes_on_where_it_stopped(place, capsys, monkeypatch):
         (["--quantize", "qat", "--dataset", "eg1800"], "needs --data-dir"),
         (["--data-dir", "photos", "--quantize", "float16"], "uses no photos"),
         (["--prune", "0.5", "--quantize", "float16", "--io", "uint8"], "--io uint8 needs"),
+        (["--quantize", "qat", "--output", "labels"], "checked on its logits"),
     ],
 )
 def test_what_does_not_fit_is_explained(place, monkeypatch, arguments, message):

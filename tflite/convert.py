@@ -97,6 +97,11 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(
             f"--report is of integer models: --quantize int8, qat or int16. Received: --quantize {options.quantize}"
         )
+    if plan and options.output != "logits":
+        raise UserError(
+            "What is fine-tuned is checked on its logits; leave --output away with --quantize qat, --prune and "
+            f"--cluster. Received: --output {options.output}"
+        )
     if options.target != "any" and (plan or options.quantize != "int8"):
         raise UserError(
             f"--target {options.target} is for --quantize int8 without --prune and --cluster. "
@@ -135,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     operations = Counter(node.op for node in rewritten)
     print(f"{output}: {len(content) / 1024:.0f} KiB, {options.quantize}, {sum(operations.values())} operations")
     print(f"spec: {output.with_suffix('.json')}")
-    status = tuning.finish(output, simple, int8) if tuning else 0
+    status = tuning.finish(output, simple, integer) if tuning else 0
     where = f"{f' --dataset {options.dataset}' if options.dataset else ''} --data-dir {options.data_dir or 'DIR'}"
     print(f"next: python -m tflite.verify {output} --against {options.model}{where}")
     return status
