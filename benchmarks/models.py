@@ -1,9 +1,10 @@
 """Every form of one network side by side, by the project's own commands.
 
 `python -m benchmarks.models extremec3-eg1800 --dataset eg1800 --data-dir DIR` converts the network to float32, float16,
-dynamic range, int8 after training and int8 with quantization-aware training, prunes it and clusters it, all on the
-training split of --data-dir; measures each on the test split, counts operations outside int8, and times all of them in
-one interleaved run. Writes results/models-NAME.json. What was made stays in --folder, and is not made again.
+dynamic range, int8 after training (in each layout) and int8 with quantization-aware training, prunes it and clusters
+it, all on the training split of --data-dir; measures each on the test split, counts operations outside int8, and times
+all of them in one interleaved run. Writes results/models-NAME.json. What was made stays in --folder, and is not made
+again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ FORMS = {
     "float16": ["--quantize", "float16"],
     "dynamic": ["--quantize", "dynamic"],
     "int8": ["--quantize", "int8"],
+    "int8, plain layout": ["--quantize", "int8", "--target", "accelerator"],
     "int8, for AMX": ["--quantize", "int8", "--target", "amx"],
     "int8, QAT": ["--quantize", "qat"],
     "int8, half pruned": ["--quantize", "int8", "--prune", "0.5"],

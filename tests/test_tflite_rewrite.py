@@ -108,6 +108,20 @@ def test_all_of_extremec3(target):
     }  # fmt: skip
 
 
+def test_the_plain_layout_has_each_weight_once_and_moves_nothing():
+    model, images = small.extremec3(), photos(2, small.SIZE)
+    plain, wide = (rewrite.rewrite(graph.read(model), images, target) for target in ("accelerator", "any"))
+    moves = {"reshape", "transpose"}
+    assert moves & {node.op for node in wide}
+    assert not moves & {node.op for node in plain}
+    assert 2 * sum(weights(plain)) < sum(weights(wide))
+    assert sum(weights(plain)) < 1.2 * model.count_params()
+
+
+def weights(network):
+    return [value.size for node in network for value in node.weights.values()]
+
+
 @pytest.mark.parametrize("slope", [-0.5, 0.0, 0.25, 1.0, 3.0])
 def test_a_slope_of_prelu_is_exact(slope):
     x = graph.Node("x", "input", (), (4, 4, 3))

@@ -63,7 +63,10 @@ class ConvertOptions:
     calibration_count: int = option(200, metavar="N", help="how many of the photos to use")
     io: str | None = option(None, choices=IO, help="type of input and output of an int8 model (default: uint8)")
     target: str = option(
-        "any", choices=tuple(rewrite.TARGETS), help="processor: amx is x86 with AMX alone, and slower everywhere else"
+        "any",
+        choices=tuple(rewrite.TARGETS),
+        help="layout of an integer model: any is the fastest on CPUs; accelerator is plain and small, for GPUs, NPUs "
+        "and Edge TPUs; amx is for x86 with AMX alone, and slower everywhere else",
     )
     output: str = option("logits", choices=runtime.KINDS, flags=("--output",), help="what comes out of the model")
     fill_contours: bool = option(
@@ -102,11 +105,13 @@ def main(argv: list[str] | None = None) -> int:
             "What is fine-tuned is checked on its logits; leave --output away with --quantize qat, --prune and "
             f"--cluster. Received: --output {options.output}"
         )
-    if options.target != "any" and (plan or options.quantize != "int8"):
+    if options.target != "any" and not integer:
         raise UserError(
-            f"--target {options.target} is for --quantize int8 without --prune and --cluster. "
-            f"Received: --quantize {options.quantize}; leave --target away."
+            f"--target {options.target} is of integer models: --quantize int8, qat or int16. "
+            f"Received: --quantize {options.quantize}"
         )
+    if options.target == "amx" and (plan or options.quantize != "int8"):
+        raise UserError("--target amx holds weights several times: it is for --quantize int8 without fine-tuning.")
     _check_engine(options)
     source = find(options.model)
     output = Path(options.file or f"{_name(options.model, source)}-{options.quantize}.tflite")
@@ -130,6 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         spec = _spec(output.stem, source, model, runtime.load_interpreter(file), calibration)
         spec["fine_tuning"] = dataclasses.asdict(plan) if plan else None
         spec["output"]["kind"] = options.output
+        spec["target"] = options.target if integer else None
         spec["fill_contours"] = options.fill_contours
         content = metadata.add(content, spec)
         file.write_bytes(content)
@@ -140,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     operations = Counter(node.op for node in rewritten)
     print(f"{output}: {len(content) / 1024:.0f} KiB, {options.quantize}, {sum(operations.values())} operations")
     print(f"spec: {output.with_suffix('.json')}")
-    status = tuning.finish(output, simple, integer) if tuning else 0
+    status = tuning.finish(output, simple, integer and options.target == "any") if tuning else 0
     where = f"{f' --dataset {options.dataset}' if options.dataset else ''} --data-dir {options.data_dir or 'DIR'}"
     print(f"next: python -m tflite.verify {output} --against {options.model}{where}")
     return status

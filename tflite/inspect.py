@@ -302,7 +302,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--profile", action="store_true", help="add the time that each operation takes on this machine")
     parser.add_argument("--list", action="store_true", help="list every operation in order")
     parser.add_argument("--rewrites", metavar="MODEL", help="print what each rewrite does to this network")
-    parser.add_argument("--target", choices=("any", "amx"), default="any", help="with --rewrites: for which processor")
+    parser.add_argument(
+        "--target", choices=("any", "accelerator", "amx"), default="any", help="with --rewrites: as of convert.py"
+    )
     options = parser.parse_args(argv)
     if bool(options.model) == bool(options.rewrites):
         parser.error("give either MODEL.tflite or --rewrites MODEL")

@@ -401,10 +401,12 @@ PASSES = (
 )
 ACTIVATION_PASSES = (flip_steep_prelu, prelu_to_relu, hard_silu_to_product)
 INT8_PASSES = (*ACTIVATION_PASSES, *layout.PASSES)
-# For each target the passes between `equalise` and the layout, and those of the layout. "amx" is for x86 processors
-# with matrix units alone: ExtremeC3Net gets 15 times as many multiply-accumulates (see tiles.py).
+# For each target the passes between `equalise` and the layout, and those of the layout. "accelerator" keeps the plain
+# layout: the smallest file, nothing that only a CPU gains from. "amx" is for x86 processors with matrix units alone:
+# ExtremeC3Net gets 15 times as many multiply-accumulates (see tiles.py).
 TARGETS = {
     "any": (ACTIVATION_PASSES, layout.PASSES),
+    "accelerator": (ACTIVATION_PASSES, ()),
     "amx": ((flip_steep_prelu, *tiles.BEFORE_PRELU, prelu_to_relu, hard_silu_to_product), tiles.LAYOUT),
 }
 

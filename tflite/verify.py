@@ -182,10 +182,11 @@ def measure_layers(model: str | Path, against: str | Path, dataset: data.Dataset
     network = load_model(against)
     images = some_images(dataset, network.input_shape[1:3], LAYER_IMAGES)
     try:
-        spec = runtime.read_spec(model)
+        spec = runtime.read_spec(model) or {"output": {}}
         integer = layers.is_integer(model)
-        rewritten = rewrite.rewrite(graph.read(network), images if integer else None)
-        rewritten = rewrite.give(rewritten, spec["output"].get("kind", "logits") if spec else "logits")
+        target = spec.get("target") or "any"
+        rewritten = rewrite.rewrite(graph.read(network), images if integer else None, target)
+        rewritten = rewrite.give(rewritten, spec["output"].get("kind", "logits"))
         return layers.measure(model, rewritten, list(calibration_inputs(images)))
     except ValueError as error:
         raise UserError(str(error)) from error
