@@ -79,26 +79,36 @@ def main(argv: list[str] | None = None) -> None:
     except runtime.ModelError as error:
         raise UserError(str(error)) from error
     print(interpreters.table(rows))
-    emulator = subprocess.run([_qemu(cache), "--version"], capture_output=True, text=True, check=True).stdout
-    protocol = (
-        f"{len(images)} photos of {dataset.title}, {Path(options.model).name}; ARM under {emulator.splitlines()[0]}"
-    )
+    protocol = f"{len(images)} photos of {dataset.title}, {Path(options.model).name}; ARM under {emulator(cache)}"
     machine.write("interpreters", {"protocol": protocol, "rows": rows})
 
 
 def emulated(cache: Path) -> list[Interpreter]:
     """The interpreters on each of `PROCESSORS`, with XNNPACK and without; builds what they need in `cache`."""
-    _build(cache)
     found = []
-    for title, (processor, part, features) in PROCESSORS.items():
-        root = cache / "roots" / processor
-        _root(cache, root, part, features)
-        python = (str(_qemu(cache)), "-cpu", processor, "-L", str(root), str(root / "usr/bin/python3"))
+    for title, python in pythons(cache).items():
         for package, (module, _) in WHEELS.items():
             environment = {"PYTHONPATH": str(cache / package)}
             for delegates in (True, False):
                 found.append(Interpreter(package, module, python, delegates, title, environment))
     return found
+
+
+def pythons(cache: Path) -> dict[str, tuple[str, ...]]:
+    """The command that starts Python on each of `PROCESSORS`; builds what it needs in `cache`."""
+    _build(cache)
+    commands = {}
+    for title, (processor, part, features) in PROCESSORS.items():
+        root = cache / "roots" / processor
+        _root(cache, root, part, features)
+        commands[title] = (str(_qemu(cache)), "-cpu", processor, "-L", str(root), str(root / "usr/bin/python3"))
+    return commands
+
+
+def emulator(cache: Path) -> str:
+    """What the emulator calls itself."""
+    said = subprocess.run([_qemu(cache), "--version"], capture_output=True, text=True, check=True).stdout
+    return said.splitlines()[0]
 
 
 def _qemu(cache: Path) -> Path:
@@ -131,7 +141,10 @@ def _once(folder: Path, make) -> None:
 def _download_emulator(folder: Path) -> None:
     packages = folder / "packages"
     packages.mkdir()
-    _call(["apt-get", "download", "-o", "APT::Sandbox::User=root", "qemu-user-static", "qemu-user"], packages)
+    needed = _call(["apt-cache", "depends", "qemu-user"], packages).splitlines()
+    libraries = [line.split()[-1] for line in needed if "  Depends: lib" in line and not line.endswith(" libc6")]
+    wanted = ["qemu-user-static", "qemu-user", *libraries]
+    _call(["apt-get", "download", "-o", "APT::Sandbox::User=root", *wanted], packages)
     _unpack(packages, folder)
 
 
@@ -163,10 +176,11 @@ def _unpack(packages: Path, folder: Path) -> None:
         package.unlink()
 
 
-def _call(arguments: list[str], folder: Path) -> None:
+def _call(arguments: list[str], folder: Path) -> str:
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         raise UserError(f"{' '.join(arguments[:3])} ... failed: {(done.stderr or done.stdout).strip()[-400:]}")
+    return done.stdout
 
 
 def _root(cache: Path, root: Path, part: str, features: str) -> None:

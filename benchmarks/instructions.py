@@ -1,0 +1,97 @@
+"""How much work is a model for a phone's processor? `python -m benchmarks.instructions A.tflite B.tflite ...`
+
+Counts the instructions of one inference by LiteRT with XNNPACK, one thread, on the emulated ARM processors of
+`arm64.py`. No phone is needed, and the counts are the same on every machine. They are not times: memory, and how many
+instructions a processor finishes at once, are left out. Writes results/instructions.json.
+
+Needs what `arm64.py` needs, a C compiler, and a qemu before 9, as in Debian 12, Ubuntu 22.04 and 24.04.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from benchmarks import arm64, machine
+from keras_models import command
+from keras_models.command import UserError
+from tflite import runtime
+
+PLUGIN = Path(__file__).with_name("instructions.c")
+FEW, MANY = 2, 12  # inferences; the difference leaves out the start and the first inference
+
+_PROGRAM = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(model_path=sys.argv[1], num_threads=1)
+interpreter.allocate_tensors()
+details = interpreter.get_input_details()[0]
+bytes = np.random.default_rng(0).integers(0, 256, details["shape"])
+real = np.issubdtype(details["dtype"], np.floating)
+interpreter.set_tensor(details["index"], (bytes / 255 if real else bytes).astype(details["dtype"]))
+for _ in range(int(sys.argv[2])):
+    interpreter.invoke()
+"""
+
+
+def main() -> None:
+    """Count, print and write."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.instructions",
+        description=__doc__,
+        epilog="example:\n  python -m benchmarks.instructions float32.tflite int8.tflite",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("models", nargs="+", metavar="MODEL.tflite", help="the models; ratios are to the first")
+    parser.add_argument("--cache", metavar="DIR", default="build/arm64", help="where the ARM64 system is kept")
+    options = parser.parse_args()
+    for model in options.models:
+        runtime.load_interpreter(model)
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise UserError("There is no C compiler for qemu's plugin: sudo apt-get install gcc")
+    cache = Path(options.cache).resolve()
+    pythons = arm64.pythons(cache)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = Path(folder) / "instructions.so"
+        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", plugin, PLUGIN], check=True)
+        for model in options.models:
+            row = {"model": Path(model).stem, "processors": {}}
+            for processor, python in pythons.items():
+                few, many = (count(model, n, python, plugin, cache) for n in (FEW, MANY))
+                each = [round((b - a) / (MANY - FEW)) for a, b in zip(few, many, strict=True)]
+                row["processors"][processor] = {"instructions": each[0], "vector_instructions": each[1]}
+            rows.append(row)
+            figures = (f"{name} {figure['instructions'] / 1e6:.1f} M" for name, figure in row["processors"].items())
+            print(f"{row['model']:32s} {', '.join(figures)}", flush=True)
+    protocol = f"LiteRT with XNNPACK, one thread, under {arm64.emulator(cache)}"
+    machine.write("instructions", {"protocol": protocol, "rows": rows})
+
+
+def count(model: str, inferences: int, python: tuple[str, ...], plugin: Path, cache: Path) -> tuple[int, int]:
+    """All and vector instructions of a process that runs the model so many times; UserError when it fails."""
+    qemu, *arguments = python
+    libraries = cache / "qemu" / "usr" / "lib" / "x86_64-linux-gnu"
+    done = subprocess.run(
+        [qemu.removesuffix("-static"), "-plugin", plugin, *arguments, "-c", _PROGRAM, model, str(inferences)],
+        env=os.environ
+        | {"LD_LIBRARY_PATH": str(libraries), "PYTHONPATH": str(cache / "ai-edge-litert"), "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+    )
+    found = re.search(r"instructions (\d+) vector (\d+)", done.stderr)
+    if done.returncode != 0 or not found:
+        said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise UserError(f"{model} does not run under {Path(qemu).name}: {said}")
+    return int(found[1]), int(found[2])
+
+
+if __name__ == "__main__":
+    command.run(main)
