@@ -50,9 +50,6 @@ def main(argv: list[str] | None = None) -> None:
     folder = ROOT / "keras_models" / "presets" / options.name
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "model.keras", folder / "model.keras")
-    int8 = folder / f"{options.name}-int8.tflite"
-    _run(ROOT / "tflite" / "convert.py", source, "--quantize", "int8", "-o", int8)
-    figures = {name: _evaluate(model, data) for name, model in (("float32", folder / "model.keras"), ("int8", int8))}
     model = load_model(source)
     counted = complexity.count(model)
     history = list(csv.DictReader((source / "history.csv").open(encoding="utf-8")))
@@ -72,9 +69,14 @@ def main(argv: list[str] | None = None) -> None:
         "recipe": run["recipe"],
         "versions": run["versions"],
         "machine": machine.describe(),
-        "figures": figures,
     }
-    command.write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
+    card_file = folder / "card.json"
+    command.write_text(card_file, json.dumps(card, indent=1) + "\n")  # the converter takes classes and licence from it
+    int8, weights = folder / f"{options.name}-int8.tflite", folder / "model.keras"
+    _run(ROOT / "tflite" / "convert.py", weights, "--quantize", "int8", *data, "-o", int8)
+    _run("-m", "tflite.verify", int8, "--against", weights, *data, "--split", "test")
+    figures = {name: _evaluate(file, data) for name, file in (("float32", weights), ("int8", int8))}
+    command.write_text(card_file, json.dumps(card | {"figures": figures}, indent=1) + "\n")
     for name, measured in figures.items():
         print(f"{name:8s} foreground IoU {measured['foreground_iou']:.4f} on {measured['data']}")
     print(f"wrote {folder}")
