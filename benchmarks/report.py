@@ -142,6 +142,22 @@ def interpreters() -> str:
     return _rows(header, rows) + f"\n\n{result['protocol']}; the first row is what the others are compared with."
 
 
+def instructions() -> str:
+    """What an inference costs ARM processors, with the ratio to the first model."""
+    result = _read("instructions")
+    first, processors = result["rows"][0], list(result["rows"][0]["processors"])
+    rows = [[row["model"], *(_millions(row, first, name) for name in processors)] for row in result["rows"]]
+    return _rows(["model", *processors], rows) + (
+        "\n\nMillions of instructions per inference, in brackets how many times fewer than the first model's; "
+        f"{result['protocol']}; LiteRT {result['machine']['ai-edge-litert']}."
+    )
+
+
+def _millions(row: dict, first: dict, processor: str) -> str:
+    count, most = (each["processors"][processor]["instructions"] for each in (row, first))
+    return f"{count / 1e6:.1f} ({most / count:.2f})"
+
+
 def papers() -> str:
     """The papers' tables and the list of all networks, as `python -m keras_models.summary --json` writes them."""
     return "\n\n".join(summary.as_markdown(table) for table in _read("summary"))
@@ -180,6 +196,7 @@ PAGES = {
         "models": models,
         "pipeline": pipeline,
         "kernels": kernels,
+        "instructions": instructions,
         "interpreters": interpreters,
     },
     "keras_models/README.md": {"papers": papers, "deploy": deploy},
