@@ -1,9 +1,11 @@
 """Where a converted network loses, what other interpreters make of it, what is said of files that cannot be used."""
 
+import dataclasses
 import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import keras
@@ -154,6 +156,14 @@ def test_an_interpreter_that_is_not_there_is_named(place):
     nothing = interpreters.Interpreter("tflite-runtime", "tflite_runtime.interpreter", ("/no/such/python",))
     with pytest.raises(runtime.ModelError, match="/no/such/python did not run"):
         interpreters.compare(place / "net.tflite", photos(1, SIZE), [nothing])
+
+
+def test_a_python_may_be_named_by_a_relative_path(place, monkeypatch):
+    monkeypatch.chdir(Path(sys.executable).parent)
+    named = interpreters.installed(f"./{Path(sys.executable).name}")[-1]
+    here = dataclasses.replace(named, package="ai-edge-litert", module="ai_edge_litert.interpreter")
+    rows = interpreters.compare(place / "net.tflite", photos(1, SIZE), [here])
+    assert rows[0]["interpreter"] == "ai-edge-litert without XNNPACK"
 
 
 def test_tensorflows_own_interpreter_is_found(place, monkeypatch):

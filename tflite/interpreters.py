@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,8 @@ def installed(tflite_runtime: str | None = None) -> list[Interpreter]:
     kinds = [("ai-edge-litert", "ai_edge_litert.interpreter", sys.executable)]
     kinds.append(("tensorflow", "tensorflow.lite.python.interpreter", sys.executable))
     if tflite_runtime:
-        kinds.append(("tflite-runtime", "tflite_runtime.interpreter", tflite_runtime))
+        python = str(Path(shutil.which(tflite_runtime) or tflite_runtime).absolute())  # each runs in its own folder
+        kinds.append(("tflite-runtime", "tflite_runtime.interpreter", python))
     return [Interpreter(*kind[:2], (kind[2],), delegates) for kind in kinds for delegates in (True, False)]
 
 
