@@ -117,7 +117,8 @@ def run(place, *arguments, output="out.tflite"):
 @pytest.mark.parametrize(
     "arguments",
     ["qat", "float32 --prune 0.6", "float16 --cluster 8", "dynamic --prune 0.5 --cluster 8", "int8 --prune 0.5",
-     "int8 --cluster 6 --prune 0.5", "qat --prune 0.5", "qat --cluster 8", "qat --prune 0.5 --cluster 8"],
+     "int8 --cluster 6 --prune 0.5", "qat --prune 0.5", "qat --cluster 8 --target accelerator",
+     "qat --prune 0.5 --cluster 8"],
 )  # fmt: skip
 def test_every_combination_is_trained_converted_and_checked(place, capsys, arguments):
     assert run(place, "--quantize", *arguments.split()) == 0
@@ -126,7 +127,9 @@ def test_every_combination_is_trained_converted_and_checked(place, capsys, argum
     assert min(losses[1:]) < losses[0]
     # Rounding that it was not trained with costs a network of a few layers more.
     assert float(re.search(r"agree on ([0-9.]+)%", said)[1]) > (90 if arguments.startswith("int8") else 97)
-    asked = dict(zip(arguments.split()[1::2], map(float, arguments.split()[2::2]), strict=True))
+    asked = dict(zip(arguments.split()[1::2], arguments.split()[2::2], strict=True))
+    target = asked.pop("--target", "any")
+    asked = {flag: float(value) for flag, value in asked.items()}
     if "--prune" in asked:
         assert float(re.search(r"([0-9.]+)% of \d+ weights are zero", said)[1]) >= 100 * asked["--prune"] - 1
     if "--cluster" in asked:
@@ -141,6 +144,7 @@ def test_every_combination_is_trained_converted_and_checked(place, capsys, argum
         assert (found["float_ops"], found["partitions"]) == (0, 1)
         spec = json.loads((place / "out.json").read_text())
         assert (spec["input"]["scale"], spec["input"]["zero_point"]) == (pytest.approx(1 / 255, rel=1e-6), 0)
+        assert spec["target"] == target
     tuning = json.loads((place / "out.json").read_text())["fine_tuning"]
     assert (tuning["sparsity"], tuning["clusters"]) == (asked.get("--prune"), asked.get("--cluster"))
     assert not (place / "out-tuning").exists()
