@@ -276,7 +276,9 @@ def test_a_run_that_never_ends_is_stopped(attach, work, monkeypatch):
     assert standin.leftovers == [] and standin.idle()
 
 
-def test_control_c_keeps_the_figures_and_cleans_up(attach, work):
+def test_control_c_keeps_the_figures_and_cleans_up(attach, work, request):
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits "ignored"
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     standin = attach(benchmarks=outputs(gpu=(0, adb_server.GPU + times(3093), 41)))
     process = subprocess.Popen(
         [sys.executable, "-m", "tflite.benchmark", "net.tflite", "--device", "adb", "--json", "f.json"],
