@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
-from keras_models import command, complexity, data
+from keras_models import command, complexity, data, models
 from keras_models.command import option
-from keras_models.evaluate import evaluate, predictor
-from keras_models.presets import load_model
+from keras_models.evaluate import evaluate
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ def main(argv: list[str] | None = None) -> None:
         example="python -m benchmarks.accuracy extremec3-eg1800 --dataset eg1800 --data-dir eg1800",
     )
     dataset = data.load(options.dataset, options.data_dir, options.split)
-    figures = evaluate(predictor(options.model), dataset, command.progress("measuring")).figures
-    counted = complexity.count(load_model(options.model))
+    figures = evaluate(models.predictor(options.model), dataset, command.progress("measuring")).figures
+    counted = complexity.count(models.load(options.model))
     name = Path(options.model).stem
     size = {"title": options.title or name, "parameters": counted.parameters, "macs": counted.macs}
     machine.write(f"accuracy-{name}-{options.dataset}", {**size, **figures})

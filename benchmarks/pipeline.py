@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks import machine
 from keras_models import build, data
 from keras_models.data import Augmentation, pipeline
-from keras_models.fitting import compiled
-from keras_models.recipes import RECIPES
+from keras_models.training.recipes import RECIPES
+from keras_models.training.stages import compiled
 
 BATCH, FEED_BATCHES, TRAIN_STEPS = 30, 20, 8
 

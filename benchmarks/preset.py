@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
-from keras_models import command, complexity
+from keras_models import command, complexity, models
 from keras_models.command import UserError, option
-from keras_models.presets import load_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = ROOT / "keras_models" / "presets" / options.name
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "model.keras", folder / "model.keras")
-    model = load_model(source)
+    model = models.load(source)
     counted = complexity.count(model)
     history = list(csv.DictReader((source / "history.csv").open(encoding="utf-8")))
     card = {

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 from benchmarks.machine import RESULTS
-from keras_models import command, registry, summary
+from keras_models import command, registry
+from keras_models.papers.report import as_markdown
 
 ROOT = Path(__file__).parents[1]
 
@@ -160,7 +161,7 @@ def _millions(row: dict, first: dict, processor: str) -> str:
 
 def papers() -> str:
     """The papers' tables and the list of all networks, as `python -m keras_models.summary --json` writes them."""
-    return "\n\n".join(summary.as_markdown(table) for table in _read("summary"))
+    return "\n\n".join(as_markdown(table) for table in _read("summary"))
 
 
 def deploy() -> str:

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_models import command, data, metrics, pictures
 from keras_models.command import UserError, option
 from keras_models.data.datasets import read_all
 from keras_models.data.pipeline import subsample
-from keras_models.presets import classes_of, find, load_model
+from keras_models.models import Predictor, find, predictor
 
 
 @dataclass(frozen=True)
@@ -36,49 +35,6 @@ class EvaluateOptions:
     json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
     worst: str | None = option(None, metavar="FILE.png", help="write a contact sheet of the worst photos here")
     worst_count: int = option(12, help="photos on the contact sheet")
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A network behind one call, whatever file it came from.
-
-    `logits` takes RGB uint8 (photos, height, width, 3) at `input_size` and gives float32 (photos, h, w, channels).
-    `class_names` and `colors` (RGB) have one entry per class: one more than channels when there is one channel.
-    `fill_contours`: its spec asks whoever shows its masks to fill them; no figure is measured so.
-    """
-
-    name: str
-    input_size: tuple[int, int]
-    logits: Callable[[np.ndarray], np.ndarray]
-    class_names: tuple[str, ...]
-    colors: list[list[int]]
-    fill_contours: bool = False
-
-
-def predictor(source: str | Path) -> Predictor:
-    """The network of a run folder, preset, `.keras` or `.tflite` file; UserError for anything else."""
-    if Path(source).suffix == ".tflite":
-        # The device side knows nothing of Keras; this is the one place that looks from here to there.
-        from tflite import runtime
-
-        try:
-            segmenter = runtime.Segmenter(str(source))
-        except ValueError as error:
-            raise UserError(str(error)) from error
-        return Predictor(
-            Path(source).stem,
-            segmenter.input_size,
-            lambda images: np.stack([segmenter.logits(image) for image in images]),
-            *segmenter.classes,
-            segmenter.fills_contours,
-        )
-    model = load_model(source)
-    return Predictor(
-        model.name,
-        model.input_shape[1:3],
-        lambda images: keras.ops.convert_to_numpy(model.predict_on_batch(np.asarray(images))),
-        *classes_of(source, model.output_shape[-1]),
-    )
 
 
 @dataclass(frozen=True)

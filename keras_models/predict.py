@@ -19,7 +19,7 @@ import numpy as np
 from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data.images import IMAGE_SUFFIXES
-from keras_models.evaluate import Predictor, predictor
+from keras_models.models import Predictor, predictor
 
 EFFECTS = ("mask", "overlay", "blur", "color", "image")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")

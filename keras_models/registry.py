@@ -100,9 +100,9 @@ def build(
     """
     row = network(name)
     if weights is not None:
-        from keras_models.presets import load_model
+        from keras_models import models
 
-        model = load_model(weights)
+        model = models.load(weights)
         wanted = (classes or model.output_shape[-1], *(input_size or model.input_shape[1:3]))
         if model.name != name or wanted != (model.output_shape[-1], *model.input_shape[1:3]):
             raise ValueError(

@@ -16,13 +16,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_models import build, command, data, fitting, losses, names, pictures, registry, runs
+from keras_models import build, command, data, losses, models, names, pictures, registry
 from keras_models.command import UserError, option
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
 from keras_models.data.datasets import splits
-from keras_models.presets import load_model
-from keras_models.recipes import RECIPES, Recipe, Stage, recipe_names
+from keras_models.training import runs
+from keras_models.training.recipes import RECIPES, Recipe, Stage, recipe_names
+from keras_models.training.stages import compiled, inverse_log_weights
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     state = runs.read_checkpoint(folder) if options.resume else None
     if state is None and folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty. Choose another --output, or go on with it: --resume {folder}")
-    weights = _weights_by_layer(load_model(options.weights)) if options.weights else {}
+    weights = _weights_by_layer(models.load(options.weights)) if options.weights else {}
     training = data.load(options.dataset, options.data_dir, "train")
     validation = data.load(options.dataset, options.data_dir, "val")
     if options.dataset == "drawings":
@@ -164,13 +165,11 @@ def _run_stage(number, count, stage, model, samples, validation, seed, folder, s
     steps = len(samples) // batch_size
     stage = dataclasses.replace(stage, epochs=-(-stage.iterations // steps) if stage.iterations else stage.epochs)
     if isinstance(stage.class_weights, str):
-        stage = dataclasses.replace(
-            stage, class_weights=fitting.inverse_log_weights(samples, len(validation.class_names))
-        )
+        stage = dataclasses.replace(stage, class_weights=inverse_log_weights(samples, len(validation.class_names)))
     sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
     height, width = sizes["input_size"]
     print(f"stage {number} of {count}: {stage.network} at {height}x{width}, {stage.epochs} epochs", flush=True)
-    fitted = fitting.compiled(model, stage, steps)
+    fitted = compiled(model, stage, steps)
     batches = pipeline.training_batches(
         samples,
         batch_size=batch_size,

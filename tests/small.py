@@ -9,7 +9,7 @@ import numpy as np
 import keras_models
 from keras_models import losses, metrics, registry
 from keras_models.data import drawings, prepare_image
-from keras_models.recipes import RECIPES
+from keras_models.training.recipes import RECIPES
 
 SIZE = (64, 64)
 

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 import scipy.io
 
-from keras_models import data, evaluate, pictures, predict, presets, train
+from keras_models import data, evaluate, models, pictures, predict, train
 from keras_models.command import UserError
 from keras_models.data import parts
 from tests.test_data import SIZE, make_folder, read, write
@@ -227,7 +227,7 @@ def oracle(names=NAMES, offset=0):
         distance = np.abs(images[..., None, :].astype("float32") - np.array(COLORS)).sum(-1)
         return np.roll(-distance, offset, axis=-1)
 
-    return evaluate.Predictor("oracle", SIZE, logits, names, [list(color) for color in COLORS])
+    return models.Predictor("oracle", SIZE, logits, names, [list(color) for color in COLORS])
 
 
 def test_evaluate_measures_each_class(tmp_path):
@@ -276,12 +276,12 @@ def test_training_on_several_classes_learns_and_remembers_their_names(tmp_path):
     small = ["--input-size", "48,40", "--batch-size", "4", "--epochs", "8", "--learning-rate", "0.02"]
     arguments = ["eoam", "--dataset", "folder", "--data-dir", str(root), "--recipe", "drawings", *small]
     assert train.main([*arguments, "--output", str(run)]) == 0
-    model = presets.load_model(run)
+    model = models.load(run)
     assert model.output_shape == (None, 48, 40, 3)
-    assert presets.classes_of(run, 3)[0] == NAMES
+    assert models.classes_of(run, 3)[0] == NAMES
     losses = [float(line.split(",")[2]) for line in (run / "history.csv").read_text().splitlines()[1:]]
     assert losses[-1] < 0.7 * losses[0]
     assert convert.main([str(run), "--quantize", "float32", "-o", str(tmp_path / "scenes.tflite")]) == 0
-    converted = evaluate.predictor(tmp_path / "scenes.tflite")
+    converted = models.predictor(tmp_path / "scenes.tflite")
     assert converted.class_names == NAMES
     assert evaluate.evaluate(converted, data.load("folder", root, "val")).figures["class_iou"].keys() == set(NAMES)

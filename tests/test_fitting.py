@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_models import data, fitting, losses, registry, train
+from keras_models import data, losses, registry, train
 from keras_models.command import UserError
 from keras_models.data import pipeline
-from keras_models.recipes import RECIPES, Recipe, Stage
+from keras_models.training import stages
+from keras_models.training.recipes import RECIPES, Recipe, Stage
 from tests.test_data import make_folder
 
 
@@ -29,7 +30,7 @@ LABELS = (IMAGES[..., :1] > 127).astype("uint8")
 
 
 def rate(stage, step, steps=10):
-    return float(fitting.optimizer_of(network(), stage, steps)._learning_rate(step))
+    return float(stages.optimizer_of(network(), stage, steps)._learning_rate(step))
 
 
 def test_poly_falls_to_nothing_by_its_power():
@@ -53,7 +54,7 @@ def test_step_falls_in_steps(every):
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("sgd", "SGD"), ("adam", "Adam"), ("adamw", "AdamW")])
 def test_optimizer(optimizer, kind):
-    assert type(fitting.optimizer_of(network(), dataclasses.replace(STAGE, optimizer=optimizer), 1)).__name__ == kind
+    assert type(stages.optimizer_of(network(), dataclasses.replace(STAGE, optimizer=optimizer), 1)).__name__ == kind
 
 
 def loss_of(fitted, images, labels):
@@ -65,7 +66,7 @@ def test_auxiliary_output_adds_its_loss_at_its_own_size():
     stage = dataclasses.replace(STAGE, auxiliary_layer="side", auxiliary_weight=0.25)
     main, side = (keras.Model(model.input, output)(IMAGES) for output in (model.output, model.get_layer("side").output))
     expected = losses.cross_entropy(main, LABELS) + 0.25 * losses.cross_entropy(side, LABELS[:, ::2, ::2])
-    fitted = fitting.compiled(model, stage, 1)
+    fitted = stages.compiled(model, stage, 1)
     assert loss_of(fitted, IMAGES, (LABELS, LABELS)) == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -77,10 +78,10 @@ def test_auxiliary_output_may_learn_the_boundary():
     )
     model = network()
     main, side = (keras.Model(model.input, output)(IMAGES) for output in (model.output, model.get_layer("side").output))
-    edges = losses.boundary_band(labels, fitting.EDGE_KERNEL)[:, ::2, ::2]
+    edges = losses.boundary_band(labels, stages.EDGE_KERNEL)[:, ::2, ::2]
     assert 0 < np.mean(edges) < 1
     expected = losses.cross_entropy(main, labels) + losses.focal(side, edges)
-    assert loss_of(fitting.compiled(model, stage, 1), IMAGES, (labels, labels)) == pytest.approx(
+    assert loss_of(stages.compiled(model, stage, 1), IMAGES, (labels, labels)) == pytest.approx(
         float(expected), rel=1e-4
     )
 
@@ -88,7 +89,7 @@ def test_auxiliary_output_may_learn_the_boundary():
 def test_consistency_is_nothing_for_equal_photos_and_something_for_others():
     stage = dataclasses.replace(STAGE, consistency_weight=2.0, learning_rate=0.0)
     model = network()
-    fitted = fitting.compiled(model, stage, 1)
+    fitted = stages.compiled(model, stage, 1)
     labels = (LABELS, LABELS)
     alone = float(losses.cross_entropy(model(IMAGES), LABELS))
     equal = loss_of(fitted, np.concatenate([IMAGES, IMAGES], -1), labels)
@@ -101,7 +102,7 @@ def test_consistency_is_nothing_for_equal_photos_and_something_for_others():
 
 def test_class_weights_are_the_inverse_logarithm_of_the_frequency():
     samples = [(None, np.array([[0, 0, 0, 1], [0, 0, 0, 255]]))]
-    weights = fitting.inverse_log_weights(samples, 3)
+    weights = stages.inverse_log_weights(samples, 3)
     assert weights == pytest.approx([1 / np.log(1.1 + 6 / 7), 1 / np.log(1.1 + 1 / 7), 1 / np.log(1.1)])
 
 
@@ -137,7 +138,7 @@ def test_every_recipe_is_one_that_training_understands():
             assert stage.loss in losses.LOSSES
             assert stage.auxiliary_loss in losses.LOSSES
             assert stage.optimizer in ("adam", "adamw", "sgd")
-            assert fitting.optimizer_of(network(), stage, 10)
+            assert stages.optimizer_of(network(), stage, 10)
             if stage.auxiliary_layer:
                 size = registry.network(stage.network).multiple
                 model = registry.build(stage.network, classes=2, input_size=(2 * size, 2 * size))

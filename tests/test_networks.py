@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import keras_models
-from keras_models import blocks, plot, registry, summary, tables
+from keras_models import blocks, registry, summary
 from keras_models.networks import eoam
-from keras_models.recipes import RECIPES
+from keras_models.papers import plot, report, tables
+from keras_models.training.recipes import RECIPES
 from tests import small
 from tests.shared import SHARED, needs_shared
 
@@ -91,7 +92,7 @@ REFERENCE = {
 @pytest.mark.parametrize("name", NAMES)
 def test_counts_and_output_are_those_of_the_table(name):
     row = registry.network(name)
-    counted, output_shape = summary.measure(name)
+    counted, output_shape = report.measure(name)
     assert (counted.parameters, counted.macs) == (row.parameters, row.macs)
     assert row.status in ("exact", "near", "not reproducible")
     assert row.reason or row.status == "exact"
@@ -108,7 +109,7 @@ def test_counts_are_those_measured_on_the_authors_code(key):
     name, options = REFERENCE[key]
     measured = json.loads((SHARED / "reference" / "counts.json").read_text())[key]
     # The row of the registered defaults has been compared with the network above.
-    counted = summary.measure(name, **options)[0] if options else registry.network(name)
+    counted = report.measure(name, **options)[0] if options else registry.network(name)
     assert (counted.parameters, counted.macs) == (measured["params"], measured["macs_conv_deconv_linear"])
 
 
@@ -125,7 +126,7 @@ def test_a_size_that_the_strides_do_not_divide_is_refused(name):
 @pytest.mark.parametrize("name", SEGMENTERS)
 def test_classes_and_size_can_be_chosen(name, classes):
     size = small.size_of(name)
-    _, output_shape = summary.measure(name, classes=classes, input_size=size)
+    _, output_shape = report.measure(name, classes=classes, input_size=size)
     assert output_shape == (None, *(side // COARSE.get(name, 1) for side in size), classes)
 
 
@@ -157,13 +158,13 @@ def test_the_papers_tables_name_networks_and_print_figures():
         for row in table.rows:
             assert row.network in NAMES
             for printed in (row.parameters, row.flops, row.macs):
-                assert summary.agreement(printed, 1.0) in ("", "x")
+                assert report.agreement(printed, 1.0) in ("", "x")
 
 
 def test_agreement_knows_how_many_digits_are_printed():
-    assert [summary.agreement("37.7K", value) for value in (37_738, 37_650, 37_800, 40_000)] == ["=", "=", "~", "x"]
-    assert summary.agreement("0.021M", 21_895) == "="  # cut, not rounded
-    assert summary.agreement("", 5) == ""
+    assert [report.agreement("37.7K", value) for value in (37_738, 37_650, 37_800, 40_000)] == ["=", "=", "~", "x"]
+    assert report.agreement("0.021M", 21_895) == "="  # cut, not rounded
+    assert report.agreement("", 5) == ""
 
 
 def test_summary_of_one_network_adds_up(tmp_path, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_models.command import UserError
-from keras_models.evaluate import predictor
+from keras_models.models import predictor
 from tests.small import photos
 from tflite import convert, inspect, runtime
 

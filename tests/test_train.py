@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_models import build, fitting, presets, runs, train
+from keras_models import build, models, train
 from keras_models.command import UserError
+from keras_models.training import runs, stages
 from tests.test_data import make_folder
 
 SMALL = ["--input-size", "32", "--epochs", "3", "--batch-size", "4", "--learning-rate", "0.003"]
@@ -45,7 +46,7 @@ def test_run_folder_holds_what_later_commands_need(whole):
     assert [int(row["epoch"]) for row in rows(whole)] == [1, 2, 3]
     assert (whole / "preview.png").is_file()
     assert any((whole / "logs").rglob("events*"))
-    assert presets.load_model(whole).name == "extremec3_coarse"
+    assert models.load(whole).name == "extremec3_coarse"
 
 
 def test_interrupted_run_goes_on_exactly(whole, options, tmp_path, monkeypatch, capsys):
@@ -65,9 +66,7 @@ def test_interrupted_run_goes_on_exactly(whole, options, tmp_path, monkeypatch, 
     for row, expected in zip(rows(run), rows(whole), strict=True):
         for name in ("epoch", "loss", "val_foreground_iou", "learning_rate"):
             assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-3), name
-    for ours, expected in zip(
-        presets.load_model(run).get_weights(), presets.load_model(whole).get_weights(), strict=True
-    ):
+    for ours, expected in zip(models.load(run).get_weights(), models.load(whole).get_weights(), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-2, atol=1e-3)
 
 
@@ -77,7 +76,7 @@ def test_diverged_loss_stops_with_an_explanation(options, tmp_path):
 
 
 def test_full_disk_leaves_the_last_epoch(whole, tmp_path, monkeypatch):
-    model = presets.load_model(whole)
+    model = models.load(whole)
     path = tmp_path / "model.keras"
     runs.save_model(model, path)
     before = path.read_bytes()
@@ -122,7 +121,7 @@ def test_run_folder_is_never_overwritten(whole, options):
 
 def test_weight_decay_spares_depthwise_kernels():
     model = build("extremec3", input_size=(32, 32))
-    factors = {variable.path: factor for variable, factor in fitting.decay_factors(model)}
+    factors = {variable.path: factor for variable, factor in stages.decay_factors(model)}
     assert len(factors) == len(model.trainable_variables)
     assert factors["l4_c3_1_depthwise/kernel"] == 0
     assert factors["l4_c3_1_horizontal/kernel"] == 0

@@ -28,9 +28,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_models import command, data, registry
+from keras_models import command, data, models, registry
 from keras_models.command import UserError, option
-from keras_models.presets import classes_of, find, load_model
+from keras_models.models import classes_of, find
 from tflite import ai_edge, finetune, graph, layers, metadata, rewrite, runtime
 from tflite.quantize import IO, MODES, RESULT, calibration_inputs, quiet, to_tflite
 
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     output = Path(options.file or f"{_name(options.model, source)}-{options.quantize}.tflite")
     if output.suffix != ".tflite":
         raise UserError(f"The output must end in .tflite; its spec is written beside it. Received: {output}")
-    model = load_model(source)
+    model = models.load(source)
     try:
         network = graph.read(model)
     except ValueError as error:

@@ -21,7 +21,7 @@ from keras_models import command, data, losses
 from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
-from keras_models.recipes import RECIPES
+from keras_models.training.recipes import RECIPES
 from tflite import tuned
 from tflite.bridge import Bridge, Ranges, Technique
 from tflite.graph import Graph

@@ -331,11 +331,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _print_rewrites(source: str, target: str) -> int:
-    from keras_models.presets import load_model
+    from keras_models import models
     from tflite import graph, rewrite
 
     try:
-        network = graph.read(load_model(source))
+        network = graph.read(models.load(source))
     except ValueError as error:
         raise runtime.ModelError(str(error)) from error
     print(rewrite.report(network, target))

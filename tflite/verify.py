@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_models import command, data, metrics, pictures
+from keras_models import command, data, metrics, models, pictures
 from keras_models.command import UserError, option
-from keras_models.evaluate import Result, evaluate, predictor
-from keras_models.presets import load_model
+from keras_models.evaluate import Result, evaluate
 from tflite import graph, interpreters, layers, rewrite, runtime
 from tflite.quantize import calibration_inputs
 
@@ -68,7 +67,7 @@ def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progr
 
     UserError when either cannot be used, or when they differ in input size or classes.
     """
-    floating, converted = predictor(against), predictor(model)
+    floating, converted = models.predictor(against), models.predictor(model)
     if floating.input_size != converted.input_size:
         raise UserError(
             f"{model} takes {_size(converted.input_size)}, {against} takes {_size(floating.input_size)}: it was made "
@@ -179,7 +178,7 @@ def measure_layers(model: str | Path, against: str | Path, dataset: data.Dataset
 
     UserError when the file was made from another network.
     """
-    network = load_model(against)
+    network = models.load(against)
     images = some_images(dataset, network.input_shape[1:3], LAYER_IMAGES)
     try:
         spec = runtime.read_spec(model) or {"output": {}}

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_models import registry
 from keras_models.command import UserError
-from keras_models.tables import FOREGROUND_IOU, TABLES, UNITS
+from keras_models.papers.tables import FOREGROUND_IOU, TABLES, UNITS
 
 PUBLISHED, MEASURED = (150, 150, 150), (214, 72, 24)  # RGB
 TEXT, GRID = (60, 60, 60), (228, 228, 228)

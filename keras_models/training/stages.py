@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_models import losses
-from keras_models.recipes import Stage
+from keras_models.training.recipes import Stage
 
 EDGE_KERNEL = 5  # pixels: PortraitNet's code draws its boundary four wide
 

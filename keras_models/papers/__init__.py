@@ -1,0 +1,1 @@
+"""What the papers print: their tables, our counts beside them, and the plot of accuracy against parameters."""
