@@ -1,15 +1,21 @@
-"""How good masks are: pure functions of integer label masks, on TensorFlow, JAX and PyTorch.
+"""How good masks are, on TensorFlow, JAX and PyTorch: pure functions of label masks, and `keras.Metric`s of logits.
 
-`labels` (the truth) and `predictions` are (images, height, width) or (images, height, width, 1), anything that converts
-to a tensor. Pixels whose label is `ignore_label` count for nothing. Foreground is every label other than 0. Results are
-fractions of 1. The portrait papers' "mIoU" is `foreground_iou`, not `mean_iou`.
+The functions take `labels` (the truth) and `predictions`, (images, height, width) or (images, height, width, 1),
+anything that converts to a tensor. The metrics take what Keras hands them: `y_true`, labels as above, and `y_pred`,
+logits (images, height, width, channels); they gather batch by batch, and no photo stays in memory. Pixels whose label
+is `ignore_label` count for nothing. Foreground is every label other than 0. Results are fractions of 1. The portrait
+papers' "mIoU" is `foreground_iou`, not `mean_iou`.
 """
 
 from __future__ import annotations
 
+import keras
 from keras import ops
 
 from keras_models.losses import dilate
+
+_WORD = 1 << 16
+_PARTS = 1 << 24  # a fraction is summed as this many parts, as fine as float32 near 1
 
 
 def predicted_labels(logits):
@@ -33,7 +39,8 @@ def foreground_iou_per_image(labels, predictions, ignore_label: int | None = 255
 def confusion_matrix(labels, predictions, classes: int, ignore_label: int | None = 255):
     """(classes, classes) int32: pixels of true class (row) and predicted class (column), summed over the images.
 
-    Both masks hold 0 to `classes` - 1, and `labels` may hold `ignore_label`. Sum the matrices of several batches.
+    Both masks hold 0 to `classes` - 1, and `labels` may hold `ignore_label`. Give it batches, below 2^31
+    pixels, and sum their matrices in 64 bits.
     """
     labels, predictions, kept = _prepare(labels, predictions, ignore_label)
     cells = ops.where(kept, labels * classes + predictions, 0)
@@ -63,7 +70,12 @@ def pixel_accuracy(confusion):
 
 
 def boundary_iou(labels, predictions, width: float = 0.02, ignore_label: int | None = 255):
-    """Boundary IoU (Cheng et al. 2021) of the foregrounds, per image and averaged.
+    """The mean over the images of `boundary_iou_per_image`."""
+    return ops.mean(boundary_iou_per_image(labels, predictions, width, ignore_label))
+
+
+def boundary_iou_per_image(labels, predictions, width: float = 0.02, ignore_label: int | None = 255):
+    """(images,): Boundary IoU (Cheng et al. 2021) of the foregrounds.
 
     It is the IoU of the two masks' inner bands: the foreground within `width` times the image's diagonal (at least one
     pixel) of a background pixel or of the image's border. 1 where both bands are empty.
@@ -75,11 +87,16 @@ def boundary_iou(labels, predictions, width: float = 0.02, ignore_label: int | N
         mask * dilate(_surround(1 - ops.maximum(mask, 1 - kept)), 2 * radius + 1)[:, 1:-1, 1:-1] * kept
         for mask in (truth, predicted)
     )
-    return ops.mean(_iou(truth, predicted))
+    return _iou(truth, predicted)
 
 
 def boundary_f_score(labels, predictions, tolerance: float = 0.0075, ignore_label: int | None = 255):
-    """F-score of the foregrounds' contours (Csurka et al. 2013), per image and averaged.
+    """The mean over the images of `boundary_f_score_per_image`."""
+    return ops.mean(boundary_f_score_per_image(labels, predictions, tolerance, ignore_label))
+
+
+def boundary_f_score_per_image(labels, predictions, tolerance: float = 0.0075, ignore_label: int | None = 255):
+    """(images,): F-score of the foregrounds' contours (Csurka et al. 2013).
 
     The contour is the foreground pixels that touch a background pixel; the image's border makes none. A contour pixel
     is matched when the other contour passes within `tolerance` times the image's diagonal (at least one pixel), counted
@@ -95,7 +112,7 @@ def boundary_f_score(labels, predictions, tolerance: float = 0.0075, ignore_labe
     )
     score = 2 * precision * recall / ops.maximum(precision + recall, 1e-9)
     neither = ops.logical_and(_total(truth) == 0, _total(predicted) == 0)
-    return ops.mean(ops.where(neither, 1.0, score))
+    return ops.where(neither, 1.0, score)
 
 
 def flicker(masks):
@@ -110,6 +127,120 @@ def flicker(masks):
     before, now, after = masks[:-2], masks[1:-1], masks[2:]
     flickering = ops.sum((1 - ops.abs(before - after)) * ops.abs(now - before))
     return flickering / ops.maximum(ops.sum(ops.maximum(ops.maximum(before, now), after)), 1)
+
+
+class _Streaming(keras.metrics.Metric):
+    """Sums whole numbers of int32 `cells` over the images, exactly, up to 2^47.
+
+    Two 32-bit words make a sum: int32 is full after 2^31 pixels, float32 forgets single ones after 2^24, and JAX has no
+    more than 32 bits unless asked.
+    """
+
+    def __init__(self, cells: tuple[int, ...], ignore_label: int | None, name: str, **options):
+        super().__init__(name=name, **options)
+        self.ignore_label = ignore_label
+        self.low, self.high = (self.add_variable(cells, "zeros", "int32", name=word) for word in ("low", "high"))
+
+    def _add(self, values) -> None:
+        """Add int32 (images, *cells), each from 0 to 2^31 - 1, of at most 2^15 images."""
+        low = self.low + ops.sum(values % _WORD, axis=0)
+        self.high.assign(self.high + ops.sum(values // _WORD, axis=0) + low // _WORD)
+        self.low.assign(low % _WORD)
+
+    def sums(self):
+        """The sums as float32 of the shape `cells`."""
+        return ops.cast(self.high, "float32") * _WORD + ops.cast(self.low, "float32")
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "ignore_label": self.ignore_label}
+
+
+class _MeanOverImages(_Streaming):
+    """The mean over the images of a fraction that `_per_image(labels, predictions)` gives for each."""
+
+    def __init__(self, name: str, ignore_label: int | None = 255, **options):
+        super().__init__((2,), ignore_label, name, **options)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch of labels and logits. ValueError for weights."""
+        _refuse_weights(self, sample_weight)
+        fractions = self._per_image(y_true, predicted_labels(y_pred))
+        parts = ops.cast(ops.round(fractions * _PARTS), "int32")
+        self._add(ops.stack([parts, ops.ones_like(parts)], axis=-1))
+
+    def result(self):
+        total, images = ops.unstack(self.sums())
+        return total / _PARTS / ops.maximum(images, 1)
+
+
+@keras.saving.register_keras_serializable("keras_models")
+class ForegroundIoU(_MeanOverImages):
+    """`foreground_iou` of all images seen."""
+
+    def __init__(self, name: str = "foreground_iou", **options):
+        super().__init__(name, **options)
+
+    def _per_image(self, labels, predictions):
+        return foreground_iou_per_image(labels, predictions, self.ignore_label)
+
+
+@keras.saving.register_keras_serializable("keras_models")
+class BoundaryIoU(_MeanOverImages):
+    """`boundary_iou` of all images seen."""
+
+    def __init__(self, width: float = 0.02, name: str = "boundary_iou", **options):
+        super().__init__(name, **options)
+        self.width = width
+
+    def _per_image(self, labels, predictions):
+        return boundary_iou_per_image(labels, predictions, self.width, self.ignore_label)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "width": self.width}
+
+
+@keras.saving.register_keras_serializable("keras_models")
+class BoundaryFScore(_MeanOverImages):
+    """`boundary_f_score` of all images seen."""
+
+    def __init__(self, tolerance: float = 0.0075, name: str = "boundary_f_score", **options):
+        super().__init__(name, **options)
+        self.tolerance = tolerance
+
+    def _per_image(self, labels, predictions):
+        return boundary_f_score_per_image(labels, predictions, self.tolerance, self.ignore_label)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "tolerance": self.tolerance}
+
+
+@keras.saving.register_keras_serializable("keras_models")
+class MeanIoU(_Streaming):
+    """`mean_iou` of the confusion matrix of all images seen; of two classes, every one but 0 is foreground."""
+
+    def __init__(self, classes: int, ignore_label: int | None = 255, name: str = "mean_iou", **options):
+        super().__init__((classes, classes), ignore_label, name, **options)
+        self.classes = classes
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Add a batch of labels and logits, below 2^31 pixels. ValueError for weights."""
+        _refuse_weights(self, sample_weight)
+        labels, predictions, kept = _prepare(y_true, predicted_labels(y_pred), self.ignore_label)
+        if self.classes == 2:
+            labels, predictions = (ops.minimum(x, 1) for x in (labels, predictions))
+        labels = ops.where(kept, labels, -1)
+        self._add(confusion_matrix(labels, predictions, self.classes, ignore_label=-1)[None])
+
+    def result(self):
+        return mean_iou(self.sums())
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "classes": self.classes}
+
+
+def _refuse_weights(metric: keras.Metric, weights) -> None:
+    if weights is not None:
+        raise ValueError(f"{metric.name} counts every image alike; it takes no sample_weight.")
 
 
 def _prepare(labels, predictions, ignore_label):

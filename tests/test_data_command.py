@@ -13,7 +13,7 @@ def test_help_names_every_verb(capsys):
 
 
 def test_unknown_verb_is_a_users_mistake():
-    with pytest.raises(UserError, match="Valid names: check.*'chekc'"):
+    with pytest.raises(UserError, match=r"Valid names: check.*'chekc'"):
         dispatcher.main(["chekc", "photos"])
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_models import metrics
-from tests.backend import compiled
+from tests.backend import ON_JAX, compiled
 
 IGNORED = 255
 
@@ -142,6 +142,67 @@ def test_flicker_counts_what_comes_and_goes_not_what_moves():
     assert float(metrics.flicker(flickering)) == pytest.approx(4 / (4 * 16))
     with pytest.raises(ValueError, match=r"three frames. Received: 2"):
         metrics.flicker(steady[:2])
+
+
+def logits_of(predictions, classes=2):
+    return 6 * np.eye(classes, dtype="float32")[predictions] - 3
+
+
+STREAMING = {
+    metrics.ForegroundIoU: metrics.foreground_iou,
+    metrics.BoundaryIoU: metrics.boundary_iou,
+    metrics.BoundaryFScore: metrics.boundary_f_score,
+}
+
+
+@pytest.mark.parametrize("kind", STREAMING)
+def test_a_streaming_metric_of_batches_is_its_function_of_all(kind):
+    batches = [blobs(seed) for seed in range(5)]
+    metric = kind()
+    update = compiled(lambda labels, logits: metric.update_state(labels, logits)) if not ON_JAX else metric.update_state
+    for labels, predictions in batches:
+        update(labels[..., None], logits_of(predictions))
+    labels, predictions = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    assert float(metric.result()) == pytest.approx(float(STREAMING[kind](labels, predictions)), abs=1e-6)
+    again = kind.from_config(metric.get_config())
+    again.update_state(labels, logits_of(predictions)[..., 1:])
+    assert float(again.result()) == pytest.approx(float(metric.result()), abs=1e-6)
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+def test_mean_iou_streams_and_takes_an_edge_class_for_foreground():
+    metric, total = metrics.MeanIoU(classes=2), 0
+    for seed in range(3):
+        labels, predictions = blobs(seed)
+        total = total + ops.convert_to_numpy(metrics.confusion_matrix(labels, predictions, 2))
+        predictions = predictions + (predictions * (np.arange(30) % 2)).astype("uint8")
+        metric.update_state(labels, logits_of(predictions, classes=3))
+    assert float(metric.result()) == pytest.approx(float(metrics.mean_iou(total)), abs=1e-6)
+
+
+def test_pixels_beyond_int32_are_counted():
+    metric = metrics.MeanIoU(classes=2)
+    batch = np.array([[[1 << 30, 1 << 29], [0, 1 << 30]]], "int32")  # 2.7 thousand million pixels
+    for _ in range(40):
+        metric._add(batch)
+    np.testing.assert_array_equal(ops.convert_to_numpy(metric.sums()), 40.0 * batch[0])
+    for _ in range(3):
+        metric._add(np.ones((1, 2, 2), "int32"))  # too few for float32 to notice
+    np.testing.assert_array_equal(ops.convert_to_numpy(metric.low) % 64, 3)
+
+
+def test_a_model_is_compiled_with_the_metrics_as_keras_own():
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(1, 1)])
+    model.compile(loss="mse", metrics=[metrics.ForegroundIoU(), metrics.MeanIoU(classes=2)])
+    images, labels = np.random.default_rng(0).random((6, 8, 8, 3)), np.ones((6, 8, 8, 1), "uint8")
+    found = model.evaluate(images, labels, batch_size=2, verbose=0, return_dict=True)
+    predictions = metrics.predicted_labels(model.predict_on_batch(images))
+    assert found["foreground_iou"] == pytest.approx(float(metrics.foreground_iou(labels, predictions)), abs=1e-6)
+    with pytest.raises(ValueError, match="takes no sample_weight"):
+        metrics.ForegroundIoU().update_state(labels, model.predict_on_batch(images), sample_weight=np.ones(6))
 
 
 def test_masks_of_different_shapes_are_refused():
