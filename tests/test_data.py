@@ -1,5 +1,8 @@
 """Datasets, augmentation and the pipeline, on small photos made here; every broken file is named."""
 
+import dataclasses
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import scipy.io
 from keras_models import data
 from keras_models.command import UserError
 from keras_models.data import Augmentation, drawings, pipeline
-from keras_models.data.datasets import read_all
+from keras_models.data.datasets import in_order, read_each
 from tests.shared import SHARED, needs_shared
 
 SIZE = (48, 40)
@@ -35,7 +38,7 @@ def folder(tmp_path):
 
 
 def read(root, split="train"):
-    return read_all(data.load("folder", root, split), lambda image, labels: (image, labels))
+    return list(read_each(data.load("folder", root, split), lambda image, labels: (image, labels)))
 
 
 def test_folder_without_lists_is_split_in_three(folder):
@@ -167,12 +170,83 @@ def test_augmentation_changes_colours_within_the_labels_it_keeps():
     assert np.abs(changed.astype(int) - image).mean() > 2
 
 
+def test_a_flip_moves_nothing_by_a_pixel():
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    labels = (image[..., 0] > 127).astype(np.uint8)
+    flips, seen = Augmentation(rotation_degrees=0, scale=(1, 1), shift=0, probability=0), set()
+    for seed in range(6):
+        moved, moved_labels = flips(image, labels, (24, 32), np.random.default_rng(seed))
+        flipped = bool((moved_labels != labels).any())
+        seen.add(flipped)
+        np.testing.assert_array_equal(moved, image[:, ::-1] if flipped else image)
+        np.testing.assert_array_equal(moved_labels, labels[:, ::-1] if flipped else labels)
+    assert seen == {True, False}
+
+
+def test_augmentation_scales_as_the_evaluation_does():
+    image, labels = drawings.draw(2)
+    still = Augmentation(rotation_degrees=0, scale=(1, 1), shift=0, flip=False, probability=0)
+    scaled, _ = still(image, labels, (160, 120), np.random.default_rng(0))
+    assert np.abs(scaled.astype(int) - data.prepare_image(image, (160, 120))).mean() < 0.5
+
+
+def counted(dataset, reads):
+    """`dataset` that notes which photos are read."""
+    return dataclasses.replace(dataset, load=lambda i: (reads.append(i), dataset.load(i))[1])
+
+
+def test_the_cache_streams_beyond_its_limit():
+    reads, whole = [], data.load("drawings").subset(range(12), "twelve")
+    samples = pipeline.cache(counted(whole, reads), (32, 24), limit=5 * 36 * 48 * 4)
+    assert sorted(reads) == list(range(12))
+    reads.clear()
+    for i, expected in enumerate(pipeline.cache(whole, (32, 24))):
+        for part, wanted in zip(samples[i], expected, strict=True):
+            np.testing.assert_array_equal(part, wanted)
+    assert reads == list(range(5, 12))
+    assert len(samples) == 12
+    counts = sum(np.bincount(labels.ravel(), minlength=256) for _, labels in samples)
+    np.testing.assert_array_equal(samples.label_counts, counts)
+
+
+def test_the_cache_keeps_what_the_augmentation_zooms_into():
+    image = np.zeros((400, 400, 3), np.uint8)
+    dataset = data.Dataset("one", ("a",), lambda i: (image, image[..., 0]))
+    zooming = Augmentation(scale=(0.5, 2.0), stretch=0.2)
+    assert pipeline.cache(dataset, (100, 100), zoom=zooming.zoom)[0][0].shape[0] == round(200 * 1.2**0.5)
+    assert pipeline.cache(dataset, (100, 100))[0][0].shape[0] == 150
+
+
+def test_what_is_read_ahead_is_bounded():
+    made = []
+    for done, i in enumerate(in_order(lambda i: made.append(i) or i, 500)):
+        assert i == done
+        assert len(made) <= done + 1 + 2 * os.cpu_count()
+
+
 def batches(seed, first_epoch, count):
     samples = [drawings.draw(i) for i in range(5)]
     dataset = pipeline.training_batches(
         samples, (32, 32), (8, 8), 2, Augmentation(), seed=seed, first_epoch=first_epoch
     )
-    return [tuple(np.asarray(part) for part in batch) for batch in dataset.take(count)]
+    return [tuple(np.asarray(part) for part in batch) for _, batch in zip(range(count), dataset, strict=False)]
+
+
+def test_other_backends_see_the_batches_of_tensorflow(monkeypatch):
+    expected = batches(seed=1, first_epoch=3, count=5)
+    monkeypatch.setattr(pipeline, "_backend", lambda: "jax")
+    for batch, wanted in zip(batches(seed=1, first_epoch=3, count=5), expected, strict=True):
+        for part, wanted_part in zip(batch, wanted, strict=True):
+            np.testing.assert_array_equal(part, wanted_part)
+
+
+def test_evaluation_batches_hold_every_photo_once():
+    dataset = data.load("drawings").subset(range(7), "seven")
+    for limit in (None, 0):
+        found = list(pipeline.evaluation_batches(dataset, (32, 24), (16, 12), 3, limit=limit))
+        assert [images.shape for images, _ in found] == [(3, 32, 24, 3), (3, 32, 24, 3), (1, 32, 24, 3)]
+        labels = np.concatenate([labels for _, labels in found])
+        np.testing.assert_array_equal(labels[6, ..., 0], data.prepare_mask(drawings.draw(6)[1], (32, 24))[::2, ::2])
 
 
 def test_pipeline_repeats_and_goes_on_from_any_epoch():

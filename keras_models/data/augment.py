@@ -37,6 +37,11 @@ class Augmentation:
     outside: int = 0
     mirrored: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def zoom(self) -> float:
+        """The largest factor between a photo that fills the input and what is cut out of it."""
+        return max(self.scale) * (1 + self.stretch) ** 0.5
+
     def __call__(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
         """RGB uint8 and labels uint8 at `size` (height, width): one random warp of both, then the image's colours."""
         image, labels = self.warp(image, labels, size, rng)
@@ -56,8 +61,9 @@ class Augmentation:
     def warp(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
         """RGB uint8 and labels uint8 at `size` (height, width), turned, scaled, moved and mirrored alike."""
         height, width = size
-        matrix = np.array([[width / image.shape[1], 0, 0], [0, height / image.shape[0], 0], [0, 0, 1]])
-        matrix = _translation(-width / 2, -height / 2) @ matrix
+        # A pixel's centre lies half a pixel inside the photo: without that a flip moves everything by one pixel.
+        matrix = _translation(-image.shape[1] / 2, -image.shape[0] / 2) @ _translation(0.5, 0.5)
+        matrix = np.diag([width / image.shape[1], height / image.shape[0], 1]) @ matrix
         if self.flip and rng.random() < 0.5:
             matrix = np.diag([-1.0, 1, 1]) @ matrix
             labels = self._exchange(labels)
@@ -67,7 +73,7 @@ class Augmentation:
         angle = np.radians(rng.uniform(-1, 1) * self.rotation_degrees)
         rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
         shift = rng.uniform(-1, 1, 2) * self.shift
-        matrix = _translation(width * (0.5 + shift[0]), height * (0.5 + shift[1])) @ rotation @ matrix
+        matrix = _translation(width * (0.5 + shift[0]) - 0.5, height * (0.5 + shift[1]) - 0.5) @ rotation @ matrix
         grey = (128, 128, 128)
         image = cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
         labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=self.outside)

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_models import command, data, pictures
 from keras_models.command import option
-from keras_models.data.datasets import SPLITS, read_all, splits
+from keras_models.data.datasets import SPLITS, read_each, splits
 from keras_models.data.images import VOID
 
 
@@ -42,11 +42,12 @@ def main(argv: list[str] | None = None) -> int:
             continue
         every = max(1, len(dataset) // options.sheet_count)
         colors = pictures.class_colors(dataset)
-        tiles = read_all(
+        tiles = read_each(
             dataset,
             lambda i, m, colors=colors: (_tile(i, m, colors), i.shape, np.bincount(m.ravel(), minlength=256) / m.size),
             command.progress(dataset.title),
         )
+        tiles = list(tiles)
         shown += [tile for tile, _, _ in tiles[::every]]
         shares = np.array([share for _, _, share in tiles])
         shapes = sorted({shape[:2] for _, shape, _ in tiles})

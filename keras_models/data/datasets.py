@@ -11,9 +11,10 @@ The other published sets are in `published.py`.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -192,9 +193,26 @@ def _listing(title: str, problems: list[str], limit: int = 20) -> str:
     return "\n".join([title, *(f"  {problem}" for problem in problems[:limit]), *more])
 
 
-def read_all(dataset: Dataset, convert: Callable[[np.ndarray, np.ndarray], object], progress=None) -> list:
-    """`convert(image, labels)` of every photo, read in parallel; one UserError names every photo that is broken."""
-    problems, results = [], []
+def in_order(function: Callable[[int], object], count: int) -> Iterator:
+    """`function(0)` to `function(count - 1)`, made in threads; no more than a few wait in memory for their turn."""
+    workers = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        waiting = collections.deque(pool.submit(function, i) for i in range(min(2 * workers, count)))
+        for i in range(count):
+            result = waiting.popleft().result()
+            if i + 2 * workers < count:
+                waiting.append(pool.submit(function, i + 2 * workers))
+            yield result
+
+
+def read_each(
+    dataset: Dataset, convert: Callable[[np.ndarray, np.ndarray], object], progress: Callable | None = None
+) -> Iterator:
+    """`convert(image, labels)` of every photo in order, read ahead in threads.
+
+    Broken photos end it: the rest is read for more of them, then one UserError names them all.
+    """
+    problems = []
 
     def read(i: int):
         try:
@@ -202,14 +220,15 @@ def read_all(dataset: Dataset, convert: Callable[[np.ndarray, np.ndarray], objec
         except UserError as error:
             return error
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for i, result in enumerate(pool.map(read, range(len(dataset)))):
-            (problems if isinstance(result, UserError) else results).append(result)
-            if progress:
-                progress(i + 1, len(dataset))
+    for i, result in enumerate(in_order(read, len(dataset))):
+        if isinstance(result, UserError):
+            problems.append(result)
+        if not problems:
+            yield result
+        if progress:
+            progress(i + 1, len(dataset))
     if problems:
         raise UserError(_listing(f"{len(problems)} of {len(dataset)} in {dataset.title} are broken:", problems))
-    return results
 
 
 def calibration_images(

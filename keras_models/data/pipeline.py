@@ -1,22 +1,74 @@
-"""tf.data pipelines: decoded once and cached, augmented in parallel, prefetched, and repeatable to the pixel."""
+"""Batches for training and measuring: kept as far as memory goes, augmented in parallel, repeatable to the pixel.
+
+TensorFlow gets a `tf.data.Dataset`, JAX and PyTorch a `keras.utils.PyDataset` with the same photos.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 
 from keras_models.data.augment import Augmentation
-from keras_models.data.datasets import Dataset, read_all
+from keras_models.data.datasets import Dataset, in_order, read_each
 from keras_models.data.images import prepare_image, prepare_mask
 
-CACHE_SCALE = 1.5  # photos are kept at up to this multiple of the input size, the largest that augmentation zooms to
+
+class Samples:
+    """The (image, labels) of a dataset as `convert` makes them of each photo and its labels.
+
+    The first ones stay in memory, up to `limit` bytes (default: a quarter of the memory that is free); the others are
+    read again whenever they are asked for. Making it reads every photo once: UserError names each broken one.
+    `label_counts`: int64 (256,), pixels of each label.
+    """
+
+    def __init__(self, dataset: Dataset, convert: Callable, limit: int | None = None, progress: Callable | None = None):
+        self._dataset, self._convert, self._kept = dataset, convert, []
+        self.label_counts = np.zeros(256, np.int64)
+        room, full = free_memory() // 4 if limit is None else limit, False
+        for image, labels in read_each(dataset, convert, progress):
+            self.label_counts += np.bincount(labels.ravel(), minlength=256)
+            room -= image.nbytes + labels.nbytes
+            full = full or room < 0
+            if not full:
+                self._kept.append((image, labels))
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return self._kept[i] if i < len(self._kept) else self._convert(*self._dataset.load(i))
 
 
-def cache(dataset: Dataset, input_size: tuple[int, int], progress: Callable | None = None) -> list:
-    """Every (image, labels) decoded, none larger than augmentation can use. UserError names each broken photo."""
-    height, width = (round(side * CACHE_SCALE) for side in input_size)
+def free_memory() -> int:
+    """Bytes of memory that this process can still take: the machine's, or less where its container has a limit."""
+    free = psutil.virtual_memory().available
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    try:
+        return max(0, min(free, int(limit.read_text()) - int(used.read_text())))
+    except (OSError, ValueError):
+        return free
+
+
+def cache(
+    dataset: Dataset,
+    input_size: tuple[int, int],
+    progress: Callable | None = None,
+    *,
+    zoom: float = Augmentation().zoom,
+    limit: int | None = None,
+) -> Samples:
+    """Every photo and its labels, none larger than augmentation can use: `zoom` times the input, see `Augmentation`.
+
+    `limit`: bytes to keep in memory, see `Samples`. UserError names each broken photo.
+    """
+    height, width = (round(side * zoom) for side in input_size)
 
     def shrink(image, labels):
         factor = max(height / image.shape[0], width / image.shape[1])
@@ -25,11 +77,11 @@ def cache(dataset: Dataset, input_size: tuple[int, int], progress: Callable | No
             image, labels = prepare_image(image, size), prepare_mask(labels, size)
         return image, labels
 
-    return read_all(dataset, shrink, progress)
+    return Samples(dataset, shrink, limit, progress)
 
 
 def training_batches(
-    samples: list,
+    samples: Samples | list,
     input_size: tuple[int, int],
     label_size: tuple[int, int],
     batch_size: int,
@@ -39,20 +91,20 @@ def training_batches(
     first_epoch: int = 0,
     pairs: bool = False,
     edge_class: int = 0,
+    heads: int = 1,
 ):
-    """An endless tf.data.Dataset of (images, labels): uint8 (batch, height, width, 3) and (batch, height, width, 1).
+    """Endless batches of (images, labels): uint8 (batch, height, width, 3) and (batch, height, width, 1).
 
     With `pairs` an image has six channels: the warped photo, and the same in other colours. `edge_class` is the width
-    in pixels of the band inside the foreground's boundary that becomes the label 2, or 0. An epoch is `len(samples) //
-    batch_size` batches. Order and augmentation of epoch e follow from `seed` and e alone, so a run that starts again
-    at `first_epoch` sees what it would have seen.
+    in pixels of the band inside the foreground's boundary that becomes the label 2, or 0. With `heads` above 1 the
+    labels come as often, one for each output of a model. An epoch is `len(samples) // batch_size` batches. Order and
+    augmentation of epoch e follow from `seed` and e alone, on every backend, so a run that starts again at
+    `first_epoch` sees what it would have seen.
     """
-    import tensorflow as tf
-
-    per_epoch = len(samples) // batch_size * batch_size
+    steps = len(samples) // batch_size
 
     def order(epoch):
-        return np.random.default_rng((seed, epoch)).permutation(len(samples))[:per_epoch]
+        return np.random.default_rng((seed, epoch)).permutation(len(samples))[: steps * batch_size]
 
     def sample(epoch, index):
         rng = np.random.default_rng((seed, int(epoch), int(index)))
@@ -61,14 +113,27 @@ def training_batches(
         image = np.concatenate([image, coloured], axis=-1) if pairs else coloured
         return image, subsample(with_edge_class(labels, edge_class), label_size)[..., None]
 
+    def batch(number):
+        epoch, step = first_epoch + number // steps, number % steps
+        chosen = order(epoch)[step * batch_size : (step + 1) * batch_size]
+        images, labels = (np.stack(part) for part in zip(*(sample(epoch, i) for i in chosen), strict=True))
+        return images, labels if heads == 1 else (labels,) * heads
+
+    if _backend() != "tensorflow":
+        return _py_dataset(batch, None)
+
+    import tensorflow as tf
+
     def epoch_indices(epoch):
         indices = tf.numpy_function(order, [epoch], tf.int64)
-        indices.set_shape([per_epoch])
+        indices.set_shape([steps * batch_size])
         return tf.data.Dataset.from_tensor_slices(indices).map(lambda index: (epoch, index))
 
     def load(epoch, index):
         image, labels = tf.numpy_function(sample, [epoch, index], (tf.uint8, tf.uint8))
-        return tf.ensure_shape(image, (*input_size, 6 if pairs else 3)), tf.ensure_shape(labels, (*label_size, 1))
+        labels = tf.ensure_shape(labels, (*label_size, 1))
+        image = tf.ensure_shape(image, (*input_size, 6 if pairs else 3))
+        return image, labels if heads == 1 else (labels,) * heads
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     dataset = epochs.flat_map(epoch_indices).map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -81,15 +146,43 @@ def evaluation_batches(
     label_size: tuple[int, int],
     batch_size: int,
     progress: Callable | None = None,
+    *,
+    limit: int | None = None,
 ):
-    """A finite tf.data.Dataset of (images, labels), resized and otherwise as they are, kept in memory."""
-    import tensorflow as tf
+    """A finite keras.utils.PyDataset of (images, labels), resized and otherwise as they are; `limit`: see `Samples`."""
 
     def convert(image, labels):
         return prepare_image(image, input_size), subsample(prepare_mask(labels, input_size), label_size)[..., None]
 
-    images, labels = zip(*read_all(dataset, convert, progress), strict=True)
-    return tf.data.Dataset.from_tensor_slices((np.stack(images), np.stack(labels))).batch(batch_size).prefetch(2)
+    samples = Samples(dataset, convert, limit, progress)
+
+    def batch(number):
+        chosen = range(number * batch_size, min((number + 1) * batch_size, len(samples)))
+        return tuple(np.stack(part) for part in zip(*(samples[i] for i in chosen), strict=True))
+
+    return _py_dataset(batch, -(-len(samples) // batch_size))
+
+
+def _backend() -> str:
+    import keras
+
+    return keras.backend.backend()
+
+
+def _py_dataset(batch: Callable[[int], tuple], count: int | None):
+    """A keras.utils.PyDataset of `batch(0)` to `batch(count - 1)`, endless without `count`, made ahead in threads."""
+    import keras
+
+    class Batches(keras.utils.PyDataset):
+        num_batches = count
+
+        def __getitem__(self, number):
+            return batch(number)
+
+        def __iter__(self):
+            return in_order(batch, count) if count is not None else super().__iter__()
+
+    return Batches(workers=max(2, os.cpu_count() or 1), max_queue_size=4)
 
 
 def with_edge_class(labels: np.ndarray, width: int) -> np.ndarray:
