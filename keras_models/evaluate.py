@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_models import command, data, metrics, pictures
 from keras_models.command import UserError, option
-from keras_models.data.datasets import read_all
+from keras_models.data.datasets import read_each
 from keras_models.data.pipeline import subsample
 from keras_models.models import Predictor, find, predictor
 
@@ -66,7 +66,7 @@ def evaluate(
             f"{dataset.title} has {classes} ({_listed(dataset.class_names)}). Train a network on this kind of data."
         )
     labels, predictions = [], []
-    samples = read_all(dataset, lambda i, m: (data.prepare_image(i, network.input_size), m))
+    samples = list(read_each(dataset, lambda i, m: (data.prepare_image(i, network.input_size), m)))
     for start in range(0, len(samples), batch_size):
         batch = samples[start : start + batch_size]
         logits = network.logits(np.stack([image for image, _ in batch]))
