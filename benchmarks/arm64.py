@@ -20,8 +20,9 @@ from pathlib import Path
 from benchmarks import machine
 from keras_models import command, data
 from keras_models.command import UserError, option
-from tflite import interpreters, runtime
-from tflite.interpreters import Interpreter
+from tflite import runtime
+from tflite.measure import interpreters
+from tflite.measure.interpreters import Interpreter
 from tflite.verify import some_images
 
 DEBIAN = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "zlib1g")

@@ -20,7 +20,9 @@ import numpy as np
 from benchmarks import machine
 from keras_models import build, names, registry
 from tests import small
-from tflite import graph, inspect, quantize, rewrite, runtime
+from tflite import graph, inspect, runtime
+from tflite.graph import rewrite
+from tflite.quantize import converter
 
 INT8_BELOW = 5_000_000  # parameters; larger networks are converted to float32
 IMAGES = 8
@@ -68,7 +70,7 @@ def convert(model: keras.Model, images: np.ndarray, form: str) -> dict:
     """
     logits = keras.ops.convert_to_numpy(model(images.astype("float32"), training=False))
     rewritten = rewrite.rewrite(graph.read(model), images if form == "int8" else None)
-    content = quantize.to_tflite(rewritten, form, images)
+    content = converter.to_tflite(rewritten, form, images)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.tflite"
         file.write_bytes(content)

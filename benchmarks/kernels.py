@@ -26,7 +26,7 @@ KERNELS = {
     "depthwise 1x1": ("depthwise", (1, 1), 1, SMALL),
     "pointwise": ("dense", (1, 1), 1, SMALL),
     "dense 3x3": ("dense", (3, 3), 1, SMALL),
-    # What tflite/tiles.py rests on: the same numbers by wide pixels, a product's outputs, and what stands beside them.
+    # What the layout rests on: the same numbers by wide pixels, a product's outputs, and what stands beside them.
     "depthwise 1x15 as dense 1x3 of 7 pixels": ("dense", (1, 3), 1, (56, 8, 126)),
     "pointwise, 7 pixels at once": ("dense", (1, 1), 1, (56, 8, 126)),
     "pointwise, 64 channels": ("dense", (1, 1), 1, (56, 56, 64)),

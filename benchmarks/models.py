@@ -27,7 +27,6 @@ FORMS = {
     "dynamic": ["--quantize", "dynamic"],
     "int8": ["--quantize", "int8"],
     "int8, plain layout": ["--quantize", "int8", "--target", "accelerator"],
-    "int8, for AMX": ["--quantize", "int8", "--target", "amx"],
     "int8, QAT": ["--quantize", "qat"],
     "int8, half pruned": ["--quantize", "int8", "--prune", "0.5"],
     "int8, 16 clusters": ["--quantize", "int8", "--cluster", "16"],

@@ -13,11 +13,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tflite import benchmark, plot, profiler, runtime
+from tflite import benchmark, runtime
+from tflite.measure import plot, profiler
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "keras_models" / "presets" / "extremec3-eg1800" / "extremec3-eg1800-int8.tflite"
-ABSENT = ("tensorflow", "tf_keras", "keras", "keras_models", "tflite")
+ABSENT = ("tensorflow", "tf_keras", "keras", "keras_models")
 
 SUMMARY = """Run started
 =========================== Run Order ===========================
@@ -35,8 +36,7 @@ SUMMARY = """Run started
 @pytest.fixture
 def device(tmp_path):
     """A folder with what a user copies to a device, and a function that runs Python there without the project."""
-    for name in ("runtime.py", "benchmark.py", "profiler.py", "plot.py"):
-        shutil.copy(ROOT / "tflite" / name, tmp_path)
+    shutil.copytree(ROOT / "tflite", tmp_path / "tflite", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(MODEL, tmp_path / "net.tflite")
     shutil.copy(MODEL.with_suffix(".json"), tmp_path / "net.json")
     absent = tmp_path / "absent"
@@ -57,7 +57,7 @@ def device(tmp_path):
 
 def test_it_runs_alone_on_a_device(device):
     place, python = device
-    command = "benchmark.py net.tflite net.tflite --threads 1,2 --runs 3 --warmup 1 --minutes 0.005"
+    command = "-m tflite.benchmark net.tflite net.tflite --threads 1,2 --runs 3 --warmup 1 --minutes 0.005"
     python(*command.split(), "--json", "speed.json", "--csv", "speed.csv", "--plot", "curve.svg")
     found = json.loads((place / "speed.json").read_text())
     assert [run["threads"] for run in found["runs"]] == [1, 1, 2, 2]
@@ -72,25 +72,14 @@ def test_it_runs_alone_on_a_device(device):
 
 def test_the_profile_and_the_segmenter_run_alone_too(device):
     place, python = device
-    python("benchmark.py", "net.tflite", "--profile", "--runs", "2", "--json", "profile.json")
+    python("-m", "tflite.benchmark", "net.tflite", "--profile", "--runs", "2", "--json", "profile.json")
     assert json.loads((place / "profile.json").read_text())["profiles"][0]["total_ms"] > 0
     said = python(
         "-c",
-        "import numpy as np, runtime; s = runtime.Segmenter('net.tflite'); print(s.spec['name']); "
+        "import numpy as np; from tflite import runtime; s = runtime.Segmenter('net.tflite'); print(s.spec['name']); "
         "print(s.labels(np.zeros((50, 40, 3), np.uint8)).shape)",
     ).splitlines()
     assert said[-2:] == [json.loads((place / "net.json").read_text())["name"], "(50, 40)"]
-
-
-def test_a_missing_companion_is_named(device, capsys):
-    place, python = device
-    (place / "plot.py").unlink()
-    said = python(
-        "-c",
-        "import benchmark, runtime\ntry: benchmark.main('net.tflite --runs 1 --warmup 1 --plot a.svg'.split())\n"
-        "except runtime.ModelError as error: print(error)",
-    )
-    assert "plot.py is not here. Copy it beside benchmark.py." in said
 
 
 def test_the_profile_accounts_for_every_operation():

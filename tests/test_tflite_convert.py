@@ -17,7 +17,8 @@ from keras_models.command import UserError
 from keras_models.data import drawings
 from tests import small
 from tests.small import SIZE, photos
-from tflite import convert, inspect, quantize, runtime, verify
+from tflite import convert, inspect, runtime, verify
+from tflite.quantize import converter
 
 ROOT = Path(__file__).parents[1]
 
@@ -141,8 +142,10 @@ def test_without_photos_the_drawings_are_used_and_named(place, capsys, tmp_path)
         (["net.keras", "--calibration", "nowhere"], "no folder nowhere"),
         (["net.keras", "--calibration", "empty"], "holds no photo"),
         (["net.keras", "--quantize", "float32", "--io", "uint8"], "--io uint8 needs --quantize int8"),
-        (["net.keras", "--quantize", "float16", "--target", "amx"], "--target amx is of integer models"),
-        (["net.keras", "--quantize", "qat", "--target", "amx"], "int8 without fine-tuning"),
+        (
+            ["net.keras", "--quantize", "float16", "--target", "accelerator"],
+            "--target accelerator is of integer models",
+        ),
         (["net.keras", "-o", "out.onnx"], "must end in .tflite"),
         (["odd.keras", "--quantize", "float32"], "'odd' (UnitNormalization)"),
     ],
@@ -179,7 +182,7 @@ def test_what_needs_more_than_built_in_operations_is_refused():
     image = Node("image", "input", (), (8, 8, 3))
     odd = Node("odd", "activation", ("image",), (8, 8, 3), {"function": "odd"})
     with pytest.raises(ValueError, match="'odd'"):
-        quantize.to_tflite(Graph("network", [image, odd], "odd"), "float32")
+        converter.to_tflite(Graph("network", [image, odd], "odd"), "float32")
 
 
 def test_verify_passes_and_records_what_it_measured(place, capsys):

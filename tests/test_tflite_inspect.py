@@ -12,7 +12,9 @@ import keras
 import pytest
 
 from tests import small
-from tflite import dataflow, delegates, graph, inspect, page, quantize, runtime
+from tflite import graph, inspect, runtime
+from tflite.measure import dataflow, delegates, page
+from tflite.quantize import converter
 
 ROOT = Path(__file__).parents[1]
 PRESET = ROOT / "keras_models" / "presets" / "extremec3-eg1800" / "extremec3-eg1800-int8.tflite"
@@ -35,7 +37,7 @@ def files(tmp_path_factory):
     network = graph.read(keras.Model(image, layers.Softmax(name="answer")(x)))
     for mode in MODES:
         images = small.photos(4, (32, 32)) if mode == "int8" else None
-        (place / f"{mode}.tflite").write_bytes(quantize.to_tflite(network, mode, images))
+        (place / f"{mode}.tflite").write_bytes(converter.to_tflite(network, mode, images))
     return place
 
 
@@ -238,9 +240,9 @@ def test_times_are_shown_where_there_are_some(files):
 
 def test_the_promised_figures(files, tmp_path):
     out = tmp_path / "found.json"
-    done = subprocess.run(  # as a file: the folder's inspect.py must not hide Python's own
-        [sys.executable, ROOT / "tflite" / "inspect.py", files / "int8.tflite", "--json", out],
-        capture_output=True, text=True, timeout=120, cwd=tmp_path,
+    done = subprocess.run(
+        [sys.executable, "-m", "tflite.inspect", files / "int8.tflite", "--json", out],
+        capture_output=True, text=True, timeout=120, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())

@@ -17,7 +17,9 @@ import pytest
 
 from tests import adb_server
 from tests.adb_server import outputs, times
-from tflite import benchmark, phone, phone_report
+from tflite import benchmark
+from tflite.phone import adb as phone
+from tflite.phone import report
 from tflite.runtime import ModelError
 
 ROOT = Path(__file__).parents[1]
@@ -308,7 +310,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_runs(work, argument
 
 
 def test_neither_keras_nor_tensorflow_is_imported():
-    script = "import sys, tflite.phone; print(sorted({'keras', 'tensorflow', 'keras_models'} & set(sys.modules)))"
+    script = "import sys, tflite.phone.adb; print(sorted({'keras', 'tensorflow', 'keras_models'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True) == "[]\n"
 
 
@@ -317,13 +319,13 @@ def test_neither_keras_nor_tensorflow_is_imported():
 )
 def test_power_in_both_units_and_with_either_sign(current, voltage, watts):
     text = f"status:Discharging\ncurrent_now:{current}\nvoltage_now:{voltage}\n  USB powered: false\n"
-    assert phone_report.parse_power(text) == pytest.approx(watts)
-    assert phone_report.parse_power(text.replace("USB powered: false", "USB powered: true")) is None
-    assert phone_report.parse_power(re.sub("current_now:.*\n", "", text)) is None
+    assert report.parse_power(text) == pytest.approx(watts)
+    assert report.parse_power(text.replace("USB powered: false", "USB powered: true")) is None
+    assert report.parse_power(re.sub("current_now:.*\n", "", text)) is None
 
 
 def test_counts_without_spread_and_with_an_exponent():
     output = "count=1 curr=1.2e+06\n\ncount=50 curr=7000(all same)\n"
-    found = phone_report.parse_run(0, output, "cpu")
+    found = report.parse_run(0, output, "cpu")
     assert found["mean_ms"] == found["min_ms"] == found["max_ms"] == 7.0 and found["median_ms"] is None
-    assert phone_report.parse_run(0, output.replace("7000(all same)", "1.5e+06"), "cpu")["mean_ms"] == 1500
+    assert report.parse_run(0, output.replace("7000(all same)", "1.5e+06"), "cpu")["mean_ms"] == 1500

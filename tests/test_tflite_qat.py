@@ -18,7 +18,9 @@ from keras_models.data import drawings
 from keras_models.data.augment import Augmentation
 from tests import small
 from tests.small import SIZE, photos
-from tflite import bridge, convert, finetune, graph, inspect, rewrite, runtime, tuned
+from tflite import convert, graph, inspect, runtime
+from tflite.graph import rewrite
+from tflite.quantize import bridge, finetune, tuned
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,7 +61,7 @@ import tflite
 for module in pkgutil.iter_modules(tflite.__path__):
     importlib.import_module(f"tflite.{module.name}")
 assert "tf_keras" not in __import__("sys").modules
-from tflite import bridge
+from tflite.quantize import bridge
 from tflite.graph import Graph, Node
 image = Node("image", "input", (), (4, 4, 3))
 relu = Node("relu", "activation", ("image",), (4, 4, 3), {"function": "relu"})

@@ -8,7 +8,9 @@ from keras import layers
 from keras_models import blocks
 from tests import small
 from tests.small import looks_trained, photos
-from tflite import graph, rewrite, tiles
+from tflite import graph
+from tflite.graph import layout, passes, rewrite
+from tflite.graph.equalise import equalise
 
 SIZE = (32, 48)
 
@@ -60,37 +62,31 @@ def test_the_graph_is_the_network(model, images):
     assert difference(model.predict(images, verbose=0), found) < 1e-5
 
 
-def steps(target):
-    before_layout, in_layout = rewrite.TARGETS[target]
-    return (*rewrite.PASSES, *before_layout, *in_layout)
+STEPS = (*rewrite.PASSES, *rewrite.ACTIVATION_PASSES, *layout.PASSES)
 
 
-def before(step, network, target="any"):
+def before(step, network):
     """`network` after the passes that come before `step`."""
-    for earlier in steps(target):
+    for earlier in STEPS:
         if earlier is step:
             return network
         network = earlier(network)
 
 
-@pytest.mark.parametrize(
-    ("target", "step"),
-    [("any", step) for step in steps("any")] + [("amx", step) for step in rewrite.TARGETS["amx"][0] + tiles.LAYOUT],
-    ids=lambda value: getattr(value, "__name__", value),
-)
-def test_a_pass_leaves_the_function_as_it_was(target, step, model, images):
-    network = before(step, graph.read(model), target)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+def test_a_pass_leaves_the_function_as_it_was(step, model, images):
+    network = before(step, graph.read(model))
     result = step(network)
     assert any(result.nodes.get(node.name) is not node for node in network)
     expected, found = (graph.run(each, images / 255) for each in (network, result))
-    if step is rewrite.drop_final_activation:
+    if step is passes.drop_final_activation:
         found = np.exp(found) / np.exp(found).sum(axis=-1, keepdims=True)
     assert difference(expected, found) < 1e-5
 
 
 def test_equalised_channels_keep_the_function(model, images):
-    network = before(rewrite.INT8_PASSES[0], graph.read(model))
-    result = rewrite.equalise(network, images)
+    network = before(rewrite.ACTIVATION_PASSES[0], graph.read(model))
+    result = equalise(network, images)
     assert difference(graph.run(network, images / 255), graph.run(result, images / 255)) < 1e-5
     peaks = graph.peaks(result, images)  # a slope above 1 makes the PReLU's peak the larger one
     peaks = np.maximum(peaks["module_c3_3_vertical"], peaks["module_c3_3_vertical_prelu"])
@@ -102,8 +98,7 @@ def test_all_of_extremec3(target):
     model, images = small.extremec3(), photos(2, small.SIZE)
     result = rewrite.rewrite(graph.read(model), images, target)
     assert difference(model.predict(images, verbose=0), graph.run(result, images / 255)) < 1e-5
-    activations = {"activation"} if target == "amx" else set()
-    assert {node.op for node in result} <= activations | {
+    assert {node.op for node in result} <= {
         "input", "constant", "conv", "depthwise", "add", "subtract", "concat", "resize", "reshape", "transpose"
     }  # fmt: skip
 
@@ -128,37 +123,9 @@ def test_a_slope_of_prelu_is_exact(slope):
     bend = graph.Node("bend", "prelu", ("x",), (4, 4, 3), {}, {"slope": np.array([slope, 0.1, slope])})
     network = graph.Graph("prelu", [x, bend], "bend")
     image = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype("float32")
-    expected, found = (graph.run(each, image) for each in (network, rewrite.prelu_to_relu(network)))
+    expected, found = (graph.run(each, image) for each in (network, passes.prelu_to_relu(network)))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(expected[..., 0], np.where(image > 0, image, slope * image)[..., 0], atol=1e-6)
-
-
-@pytest.mark.parametrize("slope", [-0.5, 0.0, 0.25, 1.0, 3.0])
-def test_a_slope_of_prelu_is_exact_in_the_convolution_that_reads_it(slope):
-    generator, shape = np.random.default_rng(0), (6, 6, 3)
-    x = graph.Node("x", "input", (), shape)
-    bend = graph.Node("bend", "prelu", ("x",), shape, {}, {"slope": np.array([slope, 0.1, slope])})
-    place = {"strides": (2, 2), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "activation": None, "groups": 1}
-    weights = {"kernel": generator.normal(size=(3, 3, 3, 4)), "bias": generator.normal(size=4)}
-    network = graph.Graph("prelu", [x, bend, graph.Node("read", "conv", ("bend",), (3, 3, 4), place, weights)], "read")
-    result = tiles.prelu_to_inputs(network)
-    assert "prelu" not in {node.op for node in result}
-    image = generator.normal(size=(1, *shape)).astype("float32")
-    np.testing.assert_allclose(graph.run(result, image), graph.run(network, image), atol=1e-5)
-
-
-@pytest.mark.parametrize("columns", [5, 15])
-def test_a_line_of_taps_reaches_over_the_border_of_wide_pixels(columns):
-    generator, shape = np.random.default_rng(0), (4, 28, 6)
-    side = columns // 2
-    place = {"strides": (1, 1), "padding": ((0, 0), (side, side)), "dilation": (1, 1), "activation": None}
-    weights = {"kernel": generator.normal(size=(1, columns, 6, 1)), "bias": generator.normal(size=6)}
-    nodes = [graph.Node("x", "input", (), shape), graph.Node("line", "depthwise", ("x",), shape, place, weights)]
-    network = graph.Graph("line", nodes, "line")
-    result = tiles.long_kernels_to_dense(network)
-    assert "depthwise" not in {node.op for node in result}
-    image = generator.normal(size=(1, *shape)).astype("float32")
-    np.testing.assert_allclose(graph.run(result, image), graph.run(network, image), atol=1e-5)
 
 
 def test_the_border_is_padded_after_normalisation():
@@ -195,5 +162,5 @@ def test_a_layer_may_be_used_twice(images):
 
 def test_the_report_names_every_pass(model):
     report = rewrite.report(graph.read(model))
-    for step in (*rewrite.PASSES, *rewrite.INT8_PASSES):
+    for step in STEPS:
         assert step.__name__ in report

@@ -11,7 +11,9 @@ import pytest
 
 from tests import small
 from tests.small import SIZE, photos
-from tflite import graph, quantize, rewrite, runtime
+from tflite import graph, runtime
+from tflite.graph import rewrite
+from tflite.quantize import converter
 
 ROOT = Path(__file__).parents[1]
 VENV = ROOT / "build" / "tflite-runtime"
@@ -48,7 +50,7 @@ def test_the_same_masks_as_litert(python, mode, tmp_path):
     images = photos(8, SIZE, seed=900)
     calibration = photos(16, SIZE) if mode == "int8" else None
     network = rewrite.rewrite(graph.read(small.extremec3()), calibration)
-    (tmp_path / "net.tflite").write_bytes(quantize.to_tflite(network, mode, calibration))
+    (tmp_path / "net.tflite").write_bytes(converter.to_tflite(network, mode, calibration))
     # As on a device: nothing but this file, a model and photos.
     shutil.copy(ROOT / "tflite" / "runtime.py", tmp_path)
     np.save(tmp_path / "images.npy", images)

@@ -15,7 +15,10 @@ import pytest
 from keras_models.command import UserError
 from tests.small import photos
 from tests.test_classes import make_scenes
-from tflite import convert, graph, interpreters, layers, quantize, rewrite, runtime, verify
+from tflite import convert, graph, runtime, verify
+from tflite.graph import rewrite
+from tflite.measure import interpreters, layers
+from tflite.quantize import converter
 
 SIZE = (32, 32)
 
@@ -48,7 +51,7 @@ def laid_out(place):
     """The graph that `net.tflite` was made from, but for the factors of its channels, and inputs."""
     images = photos(4, SIZE, seed=9)
     made = rewrite.rewrite(graph.read(keras.saving.load_model(place / "net.keras")), images)
-    return made, list(quantize.calibration_inputs(images))
+    return made, list(converter.calibration_inputs(images))
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------
@@ -75,8 +78,8 @@ def test_the_layer_that_differs_comes_first(place, laid_out):
 
 def test_values_beyond_the_calibrated_range_are_counted(laid_out, tmp_path):
     grey, noise = np.full((4, *SIZE, 3), 128, np.uint8), np.random.default_rng(0).choice([0, 255], (4, *SIZE, 3))
-    (tmp_path / "grey.tflite").write_bytes(quantize.to_tflite(laid_out[0], "int8", grey))
-    inputs = list(quantize.calibration_inputs(noise))
+    (tmp_path / "grey.tflite").write_bytes(converter.to_tflite(laid_out[0], "int8", grey))
+    inputs = list(converter.calibration_inputs(noise))
     clipped = {row["layer"]: row["clipped"] for row in layers.measure(tmp_path / "grey.tflite", laid_out[0], inputs)}
     assert clipped["features_0_relu"] > layers.CLIPPED
 
@@ -223,7 +226,7 @@ def test_a_network_that_is_no_segmentation_is_refused(tmp_path):
 
     image = Node("image", "input", (), (8, 8, 3))
     mean = Node("mean", "mean", ("image",), (3,), {"flat": True})
-    (tmp_path / "classes.tflite").write_bytes(quantize.to_tflite(Graph("classes", [image, mean], "mean"), "float32"))
+    (tmp_path / "classes.tflite").write_bytes(converter.to_tflite(Graph("classes", [image, mean], "mean"), "float32"))
     with pytest.raises(runtime.ModelError, match=r"the output shape \[1, 3\]; expected a static"):
         runtime.Segmenter(tmp_path / "classes.tflite")
 

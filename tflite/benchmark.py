@@ -1,8 +1,7 @@
 """Time converted networks on this machine: `python -m tflite.benchmark a.tflite b.tflite --threads 1,2`.
 
 Several models are timed in turn, run by run, so that a change of the machine's speed meets them all alike; the ratios
-are those of one round, and their median is printed. Stands alone beside runtime.py, like that file; `--profile` needs
-profiler.py too and `--plot` plot.py.
+are those of one round, and their median is printed. On a device without Keras and TensorFlow copy the folder tflite/.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import importlib
 import io
 import json
 import multiprocessing
@@ -21,18 +19,10 @@ import sys
 import time
 from pathlib import Path
 
-if not __package__ and (Path(__file__).parent / "__init__.py").is_file():
-    # Run as a file inside the package: its folder must not be searched for modules, or its inspect.py hides Python's.
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import numpy as np
 
-try:
-    from tflite import phone, runtime
-except ImportError:  # copied to a device: runtime.py lies beside this file, and no phone is attached to it
-    import runtime
-
-    phone = None
+from tflite import runtime
+from tflite.phone import adb
 
 
 def measure(paths: list[str], threads: int, runs: int, warmup: int) -> list[dict]:
@@ -162,15 +152,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--csv", metavar="FILE", help="write the table here")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw the table, or the curve of --minutes")
-    if phone:
-        phone.add_options(parser)
+    adb.add_options(parser)
     options = parser.parse_args(argv)
     if options.profile and (options.csv or options.plot or options.minutes):
         parser.error("--profile goes with --json alone")
     if options.plot and Path(options.plot).suffix != ".svg":
         parser.error(f"--plot writes SVG, so its file ends in .svg; received {options.plot}")
-    if phone and phone.chosen(options):
-        return phone.main(options)
+    if adb.chosen(options):
+        return adb.main(options)
     figures = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}
     if options.profile:
         figures["profiles"] = _print_profiles(options)
@@ -209,7 +198,8 @@ def _print_times(options: argparse.Namespace) -> dict:
 
 
 def _print_profiles(options: argparse.Namespace) -> list[dict]:
-    profiler = _beside("profiler")
+    from tflite.measure import profiler
+
     profiles = []
     for threads in options.threads:
         for model in options.models:
@@ -241,7 +231,8 @@ def _table(runs: list[dict]) -> str:
 
 
 def _draw(figures: dict) -> str:
-    plot = _beside("plot")
+    from tflite.measure import plot
+
     if "sustained" not in figures:
         return plot.bars(
             [
@@ -256,14 +247,6 @@ def _draw(figures: dict) -> str:
         for i, model in enumerate(figures["sustained"]["models"])
     }
     return plot.curve([s["minute"] for s in samples], series, "ms", [s[key] for s in samples], unit)
-
-
-def _beside(name: str):
-    """A module that this file needs only now and then: of the package, or copied to the same folder."""
-    try:
-        return importlib.import_module(f"tflite.{name}" if "tflite" in runtime.__name__ else name)
-    except ModuleNotFoundError as error:
-        raise runtime.ModelError(f"{name}.py is not here. Copy it beside {Path(__file__).name}.") from error
 
 
 def _positive(text: str) -> int:

@@ -31,8 +31,11 @@ import numpy as np
 from keras_models import command, data, models, registry
 from keras_models.command import UserError, option
 from keras_models.models import classes_of, find
-from tflite import ai_edge, finetune, graph, layers, metadata, rewrite, runtime
-from tflite.quantize import IO, MODES, RESULT, calibration_inputs, quiet, to_tflite
+from tflite import graph, metadata, runtime
+from tflite.graph import rewrite
+from tflite.measure import layers
+from tflite.quantize import ai_edge, finetune
+from tflite.quantize.converter import IO, MODES, RESULT, calibration_inputs, quiet, to_tflite
 
 ENGINES = ("tensorflow", "ai-edge-quantizer")
 REPORT_IMAGES = 4
@@ -64,9 +67,9 @@ class ConvertOptions:
     io: str | None = option(None, choices=IO, help="type of input and output of an int8 model (default: uint8)")
     target: str = option(
         "any",
-        choices=tuple(rewrite.TARGETS),
+        choices=rewrite.TARGETS,
         help="layout of an integer model: any is the fastest on CPUs; accelerator is plain and small, for GPUs, NPUs "
-        "and Edge TPUs; amx is for x86 with AMX alone, and slower everywhere else",
+        "and Edge TPUs",
     )
     output: str = option("logits", choices=runtime.KINDS, flags=("--output",), help="what comes out of the model")
     fill_contours: bool = option(
@@ -110,8 +113,6 @@ def main(argv: list[str] | None = None) -> int:
             f"--target {options.target} is of integer models: --quantize int8, qat or int16. "
             f"Received: --quantize {options.quantize}"
         )
-    if options.target == "amx" and (plan or options.quantize != "int8"):
-        raise UserError("--target amx holds weights several times: it is for --quantize int8 without fine-tuning.")
     _check_engine(options)
     source = find(options.model)
     output = Path(options.file or f"{_name(options.model, source)}-{options.quantize}.tflite")
@@ -123,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
     calibration, images = _calibration(options, source, model.input_shape[1:3]) if integer else (None, None)
-    simple = rewrite.simplify(network, images, options.target)
+    simple = rewrite.simplify(network, images)
     tuning = None
     if plan:
         tuning = _tuning(options, plan, source, model, simple, images, output)

@@ -6,22 +6,18 @@ prints instead what each rewrite does to a network (a preset, run folder or `.ke
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-if not __package__ and (Path(__file__).parent / "__init__.py").is_file():
-    # Run as a file inside the package: its folder must not be searched for modules, or this file is Python's inspect.
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
-
 import argparse
 import json
+import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tflite import dataflow, delegates, metadata, runtime
+from tflite import metadata, runtime
+from tflite.measure import dataflow, delegates
 
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
 
@@ -303,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="list every operation in order")
     parser.add_argument("--rewrites", metavar="MODEL", help="print what each rewrite does to this network")
     parser.add_argument(
-        "--target", choices=("any", "accelerator", "amx"), default="any", help="with --rewrites: as of convert.py"
+        "--target", choices=("any", "accelerator"), default="any", help="with --rewrites: as of convert.py"
     )
     options = parser.parse_args(argv)
     if bool(options.model) == bool(options.rewrites):
@@ -313,7 +309,7 @@ def main(argv: list[str] | None = None) -> int:
     found = inspect(options.model)
     print(report(found, options.list))
     if options.profile:
-        from tflite import profiler
+        from tflite.measure import profiler
 
         profile = profiler.profile(options.model)
         print(profiler.report(profile))
@@ -323,7 +319,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         runtime.write_whole(options.json, (json.dumps(found, indent=1) + "\n").encode())
     if options.html:
-        from tflite import page
+        from tflite.measure import page
 
         runtime.write_whole(options.html, page.render(found).encode())
         print(f"page: {options.html}")
@@ -332,7 +328,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _print_rewrites(source: str, target: str) -> int:
     from keras_models import models
-    from tflite import graph, rewrite
+    from tflite import graph
+    from tflite.graph import rewrite
 
     try:
         network = graph.read(models.load(source))

@@ -16,7 +16,7 @@ The spec is a JSON file with the same stem, written by the converter and read by
                     kind, one of "logits", "probabilities" and "labels" (uint8, one class number per pixel), and
                     activation, what makes probabilities of logits: "sigmoid" or "softmax"
     labels, colors  a name and an RGB colour per class, background first: two of each for a network with one logit
-    target          what an integer model is laid out for (convert.py --target): "any", "accelerator" or "amx"; optional
+    target          what an integer model is laid out for (convert.py --target): "any" or "accelerator"; optional
     fill_contours   whether what the foreground encloses becomes foreground; optional, false
     threshold       the foreground's probability above which a pixel is foreground (one logit)
     accuracy        what was measured when the model was verified, or null

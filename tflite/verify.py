@@ -17,8 +17,10 @@ import numpy as np
 from keras_models import command, data, metrics, models, pictures
 from keras_models.command import UserError, option
 from keras_models.evaluate import Result, evaluate
-from tflite import graph, interpreters, layers, rewrite, runtime
-from tflite.quantize import calibration_inputs
+from tflite import graph, runtime
+from tflite.graph import rewrite
+from tflite.measure import interpreters, layers
+from tflite.quantize.converter import calibration_inputs
 
 LAYER_IMAGES, INTERPRETER_IMAGES = 8, 32
 TILE = (224, 200)  # height and width of a picture's half

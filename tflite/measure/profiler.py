@@ -3,7 +3,7 @@
 `profile(path)` is what `python -m tflite.benchmark MODEL --profile` prints. The Python interpreter has no profiler, so
 this drives the C API of the libLiteRt that the ai-edge-litert package ships. Its headers are public, but its binary
 interface may change with any release: the calls run in a process of their own, hand over opaque handles wherever they
-can, and whatever goes wrong there, a crash included, becomes one ModelError. Stands alone beside runtime.py.
+can, and whatever goes wrong there, a crash included, becomes one ModelError.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-try:
-    from tflite import runtime
-except ImportError:  # copied to a device: runtime.py lies beside this file
-    import runtime
+from tflite import runtime
 
 TESTED = ("2.2", "2.3")  # releases of ai-edge-litert that this was run with; 2.1 leaves out what XNNPACK runs
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflite.graph import NO_PADDING, Graph, Node
+from tflite.graph.representation import NO_PADDING, Graph, Node
 
 LANES = 16
 _ENOUGH = 0.85  # share of the lanes in use from which widening a pixel is not worth its longer kernel
@@ -50,51 +50,6 @@ def is_pointwise(node: Node) -> bool:
     """A 1x1 convolution of all channels that keeps the size: neither strides nor padding."""
     alone = node["strides"] == (1, 1) and node["padding"] == NO_PADDING and node["groups"] == 1
     return node.op == "conv" and node["kernel"].shape[:2] == (1, 1) and alone
-
-
-def widen_image(graph: Graph) -> Graph:
-    """Strided convolutions of the image take several of its three-channel pixels as one and give several of their own.
-
-    A kernel of 3 rows and 3 columns with stride 2 on 3 channels becomes one of 3 rows and 2 columns on 48 channels that
-    gives eight neighbouring results; a pooling becomes a matrix product over whole blocks. For the target "amx": an ARM
-    processor spends more on the zeros than it saves.
-    """
-    graph = graph.copy()
-    for node in graph:
-        if node.op not in ("conv", "depthwise") or node["strides"][1] == 1 or node["groups"] not in (None, 1):
-            continue
-        source = graph.producer(node)
-        if source.shape[2] > 4 or node["dilation"] != (1, 1) or node["padding"] != NO_PADDING:
-            continue
-        height, width, channels = source.shape
-        rows, columns = node["kernel"].shape[:2]
-        stride, outputs = node["strides"][1], node.shape[2]
-        g = max(g for g in range(1, 9) if node.shape[1] % g == 0 and (g == 1 or g * outputs <= 192))
-        f = g * stride
-        blocks = -(-((g - 1) * stride + columns) // f)
-        missing = (node.shape[1] // g - 1 + blocks) * f - width
-        if missing < 0:
-            continue
-        kernel = np.zeros((rows, blocks * f, channels, g, outputs))
-        dense = node["kernel"]
-        if node.op == "depthwise":
-            dense = np.einsum("hwcm,cd->hwcdm", dense, np.eye(channels)).reshape(rows, columns, channels, outputs)
-        for i in range(g):
-            kernel[:, i * stride : i * stride + columns, :, i] = dense
-        kernel = kernel.reshape(rows, blocks, f * channels, g * outputs)
-        new = []
-        if missing:  # columns for the kernel's zeros; a PAD of three channels takes ten times as long
-            value = np.zeros((height, missing, channels))
-            new.append(Node(f"{node.name}_margin", "constant", (), value.shape, {}, {"value": value}))
-            parts, shape = (source.name, new[0].name), (height, width + missing, channels)
-            source = Node(f"{node.name}_even", "concat", parts, shape, {"axis": 1})
-            new.append(source)
-        new.append(reshaped(f"{node.name}_wide", source.name, (height, (width + missing) // f, f * channels)))
-        shape = (node.shape[0], node.shape[1] // g, g * outputs)
-        changes = {"inputs": (new[-1].name,), "shape": shape, "strides": (node["strides"][0], 1), "groups": 1}
-        new.append(node.but(op="conv", kernel=kernel, bias=np.tile(node["bias"], g), **changes))
-        graph.replace(node, *new, reshaped(f"{node.name}_narrow", node.name, node.shape))
-    return graph
 
 
 def columns_for_rows(graph: Graph) -> Graph:

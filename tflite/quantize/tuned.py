@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_models import metrics
-from tflite import rewrite, runtime
-from tflite.bridge import PRUNED, Bridge, Ranges, Technique
-from tflite.graph import Graph
+from tflite import runtime
+from tflite.graph import Graph, rewrite
+from tflite.quantize.bridge import PRUNED, Bridge, Ranges, Technique
 
 if TYPE_CHECKING:
-    from tflite.finetune import Material, Plan
+    from tflite.quantize.finetune import Material, Plan
 
 _STORED = {"conv": (3, 0, 1, 2), "transposed_conv": (2, 0, 1, 3), "dense": (1, 0)}  # order of a kernel's axes there
 

@@ -1,4 +1,4 @@
-"""For tflite/phone.py: what the phone prints, read as numbers; the numbers as lines, a CSV table and a picture."""
+"""What the phone prints, read as numbers; the numbers as lines, a CSV table and a picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import re
 from pathlib import Path
 
-from tflite import plot
+from tflite.measure import plot
 
 TEMPERATURES = {0: "cpu", 1: "gpu", 2: "battery", 3: "skin", 9: "npu"}  # android.hardware.thermal's TemperatureType
 THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")  # of throttling

@@ -13,7 +13,7 @@ import numpy as np
 
 from tflite import runtime
 from tflite.graph import Graph, Node, emit, to_tensorflow
-from tflite.quantize import RESULT
+from tflite.quantize.converter import RESULT
 
 FEW = 50  # calibration photos; fewer leave the ranges to chance
 MOVES = ("reshape", "transpose")  # these compute nothing

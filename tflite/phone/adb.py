@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from tflite import phone_report
+from tflite.phone import report
 from tflite.runtime import ModelError, write_whole
 
 # The name under which TensorFlow publishes the binary, and the machine that its ELF header must name.
@@ -56,9 +56,7 @@ def find(serial: str | None) -> str:
     listed = _adb("devices")
     devices = dict(line.split("\t", 1) for line in listed.stdout.splitlines() if "\t" in line)
     if listed.returncode:
-        raise ModelError(
-            f"adb does not work: {phone_report.last_line(listed.stdout + listed.stderr)} Try: adb kill-server"
-        )
+        raise ModelError(f"adb does not work: {report.last_line(listed.stdout + listed.stderr)} Try: adb kill-server")
     if not devices:
         raise ModelError(
             "No phone is attached. Plug one in, switch on USB debugging in its developer options "
@@ -182,7 +180,7 @@ class Phone:
             )
         if done.returncode:
             self.shell("true")  # a phone that is gone is reported as such
-            raise ModelError(f"{path} cannot be copied to the phone: {phone_report.last_line(said)}")
+            raise ModelError(f"{path} cannot be copied to the phone: {report.last_line(said)}")
 
     def fastest_cores(self, threads: int) -> str | None:
         """taskset's mask, hexadecimal, of the fewest of the fastest clusters that hold `threads`; None if unknown."""
@@ -199,8 +197,8 @@ class Phone:
         return {
             "seconds": round(time.monotonic() - self._started, 1),
             "thermal_status": int(status[1]) if status else None,
-            "temperature_c": phone_report.parse_temperatures(text),
-            "power_w": phone_report.parse_power(text),
+            "temperature_c": report.parse_temperatures(text),
+            "power_w": report.parse_power(text),
         }
 
     def offered(self) -> list[str]:
@@ -209,7 +207,7 @@ class Phone:
         if "--graph" not in usage:
             raise ModelError(
                 f"The benchmark binary does not start on the phone ({self.facts['abi']}): "
-                f"{phone_report.last_line(usage)} Take a build of benchmark_model for Android: {NIGHTLY}"
+                f"{report.last_line(usage)} Take a build of benchmark_model for Android: {NIGHTLY}"
             )
         found = dict.fromkeys(re.findall(r"--use_(\w+)=", usage))
         return ["cpu", *(name for name in found if name not in NO_DELEGATES)]
@@ -241,7 +239,7 @@ class Phone:
                 self.shell(self._stop())
                 result = {"refused": f"It did not end within {LIMIT_SECONDS} s and was stopped; see --delegates."}
             else:
-                result = phone_report.parse_run(*self._answer(output), delegate)
+                result = report.parse_run(*self._answer(output), delegate)
         finally:
             process.kill()
             process.wait()
@@ -346,9 +344,9 @@ def main(options: argparse.Namespace) -> int:
         if options.json:
             write_whole(options.json, (json.dumps(figures, indent=1) + "\n").encode())
         if options.csv:
-            write_whole(options.csv, phone_report.table(figures).encode())
+            write_whole(options.csv, report.table(figures).encode())
         if options.plot and figures["runs"]:
-            write_whole(options.plot, phone_report.draw(figures).encode())
+            write_whole(options.plot, report.draw(figures).encode())
     if figures["stopped"]:
         kept = f" {len(figures['runs'])} runs were measured before and are kept." if figures["runs"] else ""
         print(f"error: {figures['stopped']}{kept}", file=sys.stderr)
@@ -362,7 +360,7 @@ def _measure(
 ) -> None:
     """Fill `figures` run by run, so that an interruption loses nothing."""
     figures["before"] = phone.sample()
-    phone_report.print_sample("before", figures["before"])
+    report.print_sample("before", figures["before"])
     # On a delegate the threads serve the operations that it leaves to the CPU.
     configurations = [("cpu", threads) for threads in options.threads if "cpu" in delegates]
     configurations += [(delegate, options.threads[0]) for delegate in delegates if delegate != "cpu"]
@@ -372,7 +370,7 @@ def _measure(
             found = phone.run(f"{number}.tflite", delegate, threads, [*flags, f"--max_secs={LONGEST_SECONDS}"])
             run = {"model": str(model), **found, "after": None}
             figures["refused" if "refused" in run else "runs"].append(run)
-            phone_report.print_run(run)
+            report.print_run(run)
             run["after"] = phone.sample()
     if options.minutes and figures["runs"]:
         fastest = min(figures["runs"], key=lambda run: run["mean_ms"])
@@ -389,8 +387,8 @@ def _measure(
             point = {**phone.sample(), **found, "seconds": round(passed, 1)}
             point["power_w"] = found["power_w"]  # while it ran, not after it
             figures["sustained"]["points"].append(point)
-            phone_report.print_sample(f"{passed:5.0f} s {point['mean_ms']:8.2f} ms", point)
+            report.print_sample(f"{passed:5.0f} s {point['mean_ms']:8.2f} ms", point)
     figures["after"] = phone.sample()
-    phone_report.print_sample("after", figures["after"])
+    report.print_sample("after", figures["after"])
     if figures["runs"] and all(run["power_w"] is None for run in figures["runs"]):
         print("energy: not measured. It needs adb over Wi-Fi with the cable out, and a kernel that shows the current.")

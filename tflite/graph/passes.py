@@ -1,19 +1,12 @@
-"""A trained network as the same function in operations that the int8 kernels like: one pass per rewrite.
-
-Every pass takes a Graph and gives another that computes the same (to float rounding). `rewrite` applies them in the
-order of `PASSES`; `python -m tflite.inspect --rewrites MODEL` prints what each of them did.
-"""
+"""The rewrites: each takes a Graph and gives another that computes the same, to float rounding."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
-from tflite import layout, tiles
-from tflite.graph import NO_PADDING, Graph, Node, peaks
+from tflite.graph.representation import NO_PADDING, Graph, Node
 
-_LINEAR = ("conv", "depthwise")
+LINEAR = ("conv", "depthwise")
 
 
 def drop_final_activation(graph: Graph) -> Graph:
@@ -32,7 +25,7 @@ def merge_padding(graph: Graph) -> Graph:
     """Zero padding in front of a convolution becomes the convolution's own."""
     graph = graph.copy()
     for node in graph:
-        if node.op == "pad" and all(c.op in _LINEAR for c in graph.consumers(node)) and node.name != graph.output:
+        if node.op == "pad" and all(c.op in LINEAR for c in graph.consumers(node)) and node.name != graph.output:
             for consumer in graph.consumers(node):
                 both = zip(consumer["padding"], node["padding"], strict=True)
                 padding = tuple((a + c, b + d) for (a, b), (c, d) in both)
@@ -109,8 +102,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
         scale, offset = node["scale"], node["offset"]
         if before.op == "affine":
             merged = before.but(scale=before["scale"] * scale, offset=before["offset"] * scale + offset)
-        elif before.op in _LINEAR and before["activation"] is None:
-            merged = before.but(kernel=_scaled(before, scale), bias=before["bias"] * scale + offset)
+        elif before.op in LINEAR and before["activation"] is None:
+            merged = before.but(kernel=scaled_kernel(before, scale), bias=before["bias"] * scale + offset)
         elif before.op == "transposed_conv":
             merged = before.but(kernel=before["kernel"] * scale[:, None], bias=before["bias"] * scale + offset)
         elif before.op == "dense":
@@ -133,7 +126,7 @@ def fold_normalisation(graph: Graph) -> Graph:
     affine = graph.only_consumer(image)
     if affine is None or affine.op != "affine":
         return graph
-    if not all(c.op in _LINEAR and c["groups"] in (None, 1) for c in graph.consumers(affine)):
+    if not all(c.op in LINEAR and c["groups"] in (None, 1) for c in graph.consumers(affine)):
         return graph
     scale, offset = affine["scale"], affine["offset"]
     framed = {NO_PADDING: image.name}
@@ -220,7 +213,7 @@ def relu_before_concat(graph: Graph) -> Graph:
         if concat is None or concat.op != "concat" or graph.only_consumer(concat) is None:
             continue
         parts = [graph.nodes[name] for name in concat.inputs]
-        if all(p.op in _LINEAR and p["activation"] in (None, "relu") and graph.only_consumer(p) for p in parts):
+        if all(p.op in LINEAR and p["activation"] in (None, "relu") and graph.only_consumer(p) for p in parts):
             for part in parts:
                 graph.replace(part, part.but(activation="relu"))
             graph.drop(node)
@@ -243,17 +236,17 @@ def flip_steep_prelu(graph: Graph) -> Graph:
             graph.only_consumer(each) for each in {before.name: before, **{s.name: s for s in sources}}.values()
         )
         absorbing = [*sources, *graph.consumers(node)]
-        if not alone or not all(each.op in _ABSORBING and each["activation"] is None for each in absorbing):
+        if not alone or not all(each.op in LINEAR and each["activation"] is None for each in absorbing):
             continue
         steep = node["slope"] > 1
         factor, start = np.where(steep, -node["slope"], 1.0), 0
         for source in sources:
             share = factor[start : start + source.shape[-1]]
             start += source.shape[-1]
-            graph.replace(source, source.but(kernel=_scaled(source, share), bias=source["bias"] * share))
+            graph.replace(source, source.but(kernel=scaled_kernel(source, share), bias=source["bias"] * share))
         for consumer in graph.consumers(node):
-            per_input = _per_input(consumer, np.where(steep, -1.0, 1.0))
-            graph.replace(consumer, consumer.but(kernel=consumer["kernel"] * per_input))
+            signs = per_input(consumer, np.where(steep, -1.0, 1.0))
+            graph.replace(consumer, consumer.but(kernel=consumer["kernel"] * signs))
         graph.replace(node, node.but(slope=np.where(steep, 1 / node["slope"], node["slope"])))
     return graph
 
@@ -306,7 +299,7 @@ def hard_silu_to_product(graph: Graph) -> Graph:
     return graph
 
 
-def _scaled(node: Node, factor: np.ndarray) -> np.ndarray:
+def scaled_kernel(node: Node, factor: np.ndarray) -> np.ndarray:
     """The kernel of a convolution whose output is multiplied by `factor` per channel."""
     return node["kernel"] * (factor.reshape(node["kernel"].shape[2:]) if node.op == "depthwise" else factor)
 
@@ -317,155 +310,10 @@ def _depthwise(name, source, shape, kernel, bias=None, *, strides=(1, 1), activa
     return Node(name, "depthwise", (source,), shape, attributes, {"kernel": kernel, "bias": bias})
 
 
-def equalise(graph: Graph, images: np.ndarray) -> Graph:
-    """Every channel gets the same range, by factors that one convolution multiplies in and the next divides out.
-
-    An int8 tensor has one scale for all its channels, so a channel that stays small beside the others keeps few of its
-    bits. Positive factors pass through PReLU, ReLU, sums, concatenation and interpolation unchanged; what a factor must
-    not pass (the image, the logits, other activations) keeps its channels as they are. `images`, RGB uint8, show the
-    ranges (Nagel et al. 2019, section 4.1, with measured ranges in place of the weights').
-    """
-    graph = graph.copy()
-    ranges = peaks(graph, images)
-    tied: list[int] = []  # union-find over all channels of all nodes
-
-    def find(i: int) -> int:
-        while tied[i] != i:
-            tied[i] = tied[tied[i]]
-            i = tied[i]
-        return i
-
-    ids, fixed = {}, set()
-    for node in graph:
-        ids[node.name] = list(range(len(tied), len(tied) + node.shape[-1]))
-        tied += ids[node.name]
-        if node.op in ("add", "subtract") or (node.op == "concat" and node["axis"] == 2):
-            inputs = [i for name in node.inputs for i in ids[name]]
-        elif _passes_factors(node):
-            inputs = ids[node.inputs[0]]
-        else:
-            inputs = []
-            if node.op not in _ABSORBING or node["activation"] not in (None, "relu"):
-                fixed.update(ids[node.name], *(ids[name] for name in node.inputs))
-        own = ids[node.name] * (len(inputs) // len(ids[node.name]))
-        for a, b in zip(own, inputs, strict=True):
-            tied[find(a)] = find(b)
-    fixed = {find(i) for i in fixed.union(ids[graph.output])}
-    peak = np.zeros(len(tied))
-    for name, own in ids.items():
-        np.maximum.at(peak, [find(i) for i in own], ranges[name])
-    factors = {}
-    for name, own in ids.items():
-        roots = [find(i) for i in own]
-        # A channel that is all but dead stays small: its noise is not worth a full range.
-        factors[name] = np.array([1.0 if i in fixed or peak[i] < 1e-3 else 1 / peak[i] for i in roots])
-    for node in graph:
-        if node.op not in _ABSORBING:
-            continue
-        after, before = factors[node.name], factors[node.inputs[0]]
-        scaled = node.but(kernel=node["kernel"] / _per_input(node, before))
-        graph.replace(node, scaled.but(kernel=_scaled(scaled, after), bias=node["bias"] * after))
-    return graph
-
-
-_ABSORBING = ("conv", "depthwise")
-
-
-def _per_input(node: Node, factors: np.ndarray) -> np.ndarray:
+def per_input(node: Node, factors: np.ndarray) -> np.ndarray:
     """Factors of a convolution's input channels, shaped to multiply its kernel; each group sees its own share."""
     if node.op == "depthwise":
         return factors[:, None]
     inputs, outputs = node["kernel"].shape[2:]
     groups = len(factors) // inputs
     return np.repeat(factors.reshape(groups, inputs).T, outputs // groups, axis=1)
-
-
-def _passes_factors(node: Node) -> bool:
-    """Whether f(k x) = k f(x) for every k > 0, channel by channel."""
-    homogeneous = node.op == "activation" and node["function"] in ("relu", "leaky_relu")
-    pooling = node.op in ("average_pool", "max_pool", "mean") and not node["flat"]
-    return homogeneous or pooling or node.op in ("prelu", "resize", "pad")
-
-
-PASSES = (
-    drop_final_activation,
-    merge_padding,
-    merge_pools,
-    pool_to_convolution,
-    batch_norm_before_concat,
-    fold_batch_norm,
-    pointwise_before_upsampling,
-    fold_normalisation,
-    lone_affine_to_depthwise,
-    relu_before_concat,
-)
-ACTIVATION_PASSES = (flip_steep_prelu, prelu_to_relu, hard_silu_to_product)
-INT8_PASSES = (*ACTIVATION_PASSES, *layout.PASSES)
-# For each target the passes between `equalise` and the layout, and those of the layout. "accelerator" keeps the plain
-# layout: the smallest file, nothing that only a CPU gains from. "amx" is for x86 processors with matrix units alone:
-# ExtremeC3Net gets 15 times as many multiply-accumulates (see tiles.py).
-TARGETS = {
-    "any": (ACTIVATION_PASSES, layout.PASSES),
-    "accelerator": (ACTIVATION_PASSES, ()),
-    "amx": ((flip_steep_prelu, *tiles.BEFORE_PRELU, prelu_to_relu, hard_silu_to_product), tiles.LAYOUT),
-}
-
-
-def rewrite(graph: Graph, images: np.ndarray | None = None, target: str = "any") -> Graph:
-    """All passes in their order; `equalise` and those for int8 follow when there are calibration `images`, RGB uint8.
-
-    A float model keeps PRELU, which is fast there, and the plain layout, which GPUs want. `target`: see `TARGETS`.
-    """
-    graph = simplify(graph, images, target)
-    return graph if images is None else lay_out(graph, target)
-
-
-def simplify(graph: Graph, images: np.ndarray | None = None, target: str = "any") -> Graph:
-    """The passes before the layout's: what fine-tuning trains, one weight in one place (for the target "any")."""
-    for step in PASSES:
-        graph = step(graph)
-    if images is not None:
-        graph = equalise(graph, images)
-        for step in TARGETS[target][0]:
-            graph = step(graph)
-    return graph
-
-
-def lay_out(graph: Graph, target: str = "any") -> Graph:
-    """The passes of `layout`, for int8."""
-    for step in TARGETS[target][1]:
-        graph = step(graph)
-    return graph
-
-
-def give(graph: Graph, kind: str) -> Graph:
-    """The graph with an end that gives "probabilities" or "labels" in the place of the "logits"; see runtime.py."""
-    graph = graph.copy()
-    logits = graph.nodes[graph.output]
-    if kind == "probabilities":
-        function = "sigmoid" if logits.shape[-1] == 1 else "softmax"
-        end = Node(kind, "activation", (logits.name,), logits.shape, {"function": function})
-    elif kind == "labels":
-        end = Node(kind, "labels", (logits.name,), (*logits.shape[:2], 1))
-    else:
-        return graph
-    graph.nodes[end.name], graph.output = end, end.name
-    return graph
-
-
-def report(graph: Graph, target: str = "any") -> str:
-    """What each pass does to the graph, a line each: what it is for, and the operations before and after."""
-    lines = [f"{graph.name}: {_count(graph)}"]
-    before_layout, in_layout = TARGETS[target]
-    for step in (*PASSES, *before_layout, *in_layout):
-        before, graph = graph, step(graph)
-        changes = Counter(node.op for node in graph)
-        changes.subtract(Counter(node.op for node in before))
-        shown = ", ".join(f"{op} {n:+d}" for op, n in sorted(changes.items()) if n)
-        lines.append(f"{step.__name__}: {shown or 'the same operations'}\n    {step.__doc__.splitlines()[0]}")
-    return "\n".join([*lines, f"{graph.name}: {_count(graph)}"])
-
-
-def _count(graph: Graph) -> str:
-    counts = Counter(node.op for node in graph)
-    return f"{sum(counts.values())} operations: " + ", ".join(f"{n} {op}" for op, n in counts.most_common())

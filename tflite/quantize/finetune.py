@@ -1,7 +1,7 @@
 """Fine-tuning before conversion: pruning, clustering and quantization-aware training, one stage after the other.
 
 Each stage starts from the best epoch of the one before, by the validation split, and keeps the zeros and the clusters
-that it made. What is trained is the rewritten graph, through the model-optimization toolkit (`tflite.bridge`): with
+that it made. What is trained is the rewritten graph, through the model-optimization toolkit (see bridge.py): with
 batch normalisation folded, and for int8 with the ranges that the converter will measure, on the same photos. So the
 rounding that training sees is the rounding of the file.
 """
@@ -22,10 +22,10 @@ from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
 from keras_models.training.recipes import RECIPES
-from tflite import tuned
-from tflite.bridge import Bridge, Ranges, Technique
 from tflite.graph import Graph
-from tflite.quantize import calibration_inputs
+from tflite.quantize import tuned
+from tflite.quantize.bridge import Bridge, Ranges, Technique
+from tflite.quantize.converter import calibration_inputs
 
 QAT_RATE = 0.2  # of the learning rate: a network that is as it shall be needs no more than to get used to the rounding
 LOSS = "cross_entropy_iou"  # calibrated logits and smooth gradients, whatever loss the network was trained with

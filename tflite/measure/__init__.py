@@ -1,0 +1,1 @@
+"""What can be measured of a `.tflite` on this machine: losses, interpreters, dataflow, delegates, times, pages."""
