@@ -10,6 +10,8 @@ from keras_models.command import UserError
 
 VERBS = {  # each is a module here with a `main(argv)`, imported only when it is asked for
     "check": "look at a dataset before training on it",
+    "generate": "portraits out of photos and masks of whole people",
+    "label": "masks for photos that have none, drawn by a heavier network",
 }
 
 
