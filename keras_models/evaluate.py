@@ -9,10 +9,11 @@ size: the photo resized bilinearly without keeping its aspect ratio, the mask by
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_models import command, data, metrics, pictures
@@ -39,79 +40,146 @@ class EvaluateOptions:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured: figures as fractions of 1, and per photo its name, IoU, true and predicted labels.
+    """What was measured: figures as fractions of 1, and the photos' names and IoU.
 
-    `image_iou` is the foreground's IoU, or the mean over the classes of the photo when there are more than two.
+    `image_iou` is the foreground's IoU, or the mean over the classes of the photo when there are more than two. `worst`
+    holds the photos of lowest IoU that were asked for: (index, true labels, predicted labels) at the network's output
+    size.
     """
 
     figures: dict
     names: tuple[str, ...]
     image_iou: np.ndarray
-    labels: np.ndarray
-    predictions: np.ndarray
+    worst: list[tuple[int, np.ndarray, np.ndarray]]
+
+
+class Lowest:
+    """The `count` items of lowest value out of any number."""
+
+    def __init__(self, count: int):
+        self.count, self._items = count, []
+
+    def add(self, value: float, item: tuple) -> None:
+        self._items = sorted([*self._items, (value, item)], key=lambda pair: pair[0])[: self.count]
+
+    def __iter__(self) -> Iterator[tuple]:
+        return (item for _, item in self._items)
+
+
+class Tally:
+    """The figures of `network` on `dataset`, gathered batch by batch; of masks it keeps only the `worst` ones.
+
+    On data of background and foreground, every class of the network but the first is foreground. On data of more
+    classes the network must have the same ones, else UserError.
+    """
+
+    def __init__(self, network: Predictor, dataset: data.Dataset, worst: int = 0):
+        self.network, self.dataset, self.worst = network, dataset, Lowest(worst)
+        self.classes = len(dataset.class_names)
+        if self.classes > 2 and len(network.class_names) != self.classes:
+            raise UserError(
+                f"{network.name} has {len(network.class_names)} classes ({_listed(network.class_names)}), "
+                f"{dataset.title} has {self.classes} ({_listed(dataset.class_names)}). Train a network on this kind of "
+                "data."
+            )
+        self.confusion = np.zeros((self.classes, self.classes), np.int64)
+        self.foreground_iou, self.boundary_iou, self.boundary_f_score, self.image_iou = [], [], [], []
+
+    def add(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """The next photos' labels at the input size, uint8 (photos, height, width); returns the predicted ones."""
+        predictions = np.asarray(metrics.predicted_labels(logits), np.uint8)
+        if self.classes == 2:
+            predictions = np.minimum(predictions, 1)
+        labels = np.stack([subsample(mask, predictions.shape[1:]) for mask in labels])
+        per_image = _numpy(metrics.foreground_iou_per_image(labels, predictions))
+        self.foreground_iou.extend(per_image)
+        self.boundary_iou.extend(_numpy(metrics.boundary_iou_per_image(labels, predictions)))
+        self.boundary_f_score.extend(_numpy(metrics.boundary_f_score_per_image(labels, predictions)))
+        pairs = [(labels, predictions)]
+        if self.classes > 2:
+            pairs = [(truth[None], found[None]) for truth, found in zip(labels, predictions, strict=True)]
+        confusions = [_numpy(metrics.confusion_matrix(*pair, self.classes)) for pair in pairs]
+        self.confusion += sum(confusion.astype(np.int64) for confusion in confusions)
+        if self.classes > 2:
+            per_image = [float(metrics.mean_iou(confusion)) for confusion in confusions]
+        for iou, truth, found in zip(per_image, labels, predictions, strict=True):
+            self.worst.add(iou, (len(self.image_iou), truth, found))
+            self.image_iou.append(float(iou))
+        return predictions
+
+    def result(self) -> Result:
+        """What was measured. UserError when no pixel of the labels counts."""
+        if not self.confusion.any():
+            raise UserError(f"Nothing to measure: every label of {self.dataset.title} is void.")
+        class_iou = [None if np.isnan(iou) else float(iou) for iou in _numpy(metrics.class_iou(self.confusion))]
+        figures = {
+            "model": self.network.name,
+            "data": self.dataset.title,
+            "images": len(self.image_iou),
+            "input_size": list(self.network.input_size),
+            "foreground_iou": float(np.mean(self.foreground_iou)),
+            "mean_iou": float(metrics.mean_iou(self.confusion)),
+            "pixel_accuracy": float(metrics.pixel_accuracy(self.confusion)),
+            "boundary_iou": float(np.mean(self.boundary_iou)),
+            "boundary_f_score": float(np.mean(self.boundary_f_score)),
+            "class_iou": dict(zip(self.dataset.class_names, class_iou, strict=True)),
+        }
+        return Result(figures, self.dataset.names, np.array(self.image_iou), list(self.worst))
+
+
+def batches(
+    dataset: data.Dataset, input_size: tuple[int, int], batch_size: int = 16, progress: Callable | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Photos uint8 (n, height, width, 3) and labels uint8 (n, height, width) at `input_size`, read as they are needed.
+
+    UserError names every photo that cannot be read.
+    """
+    images, labels = [], []
+
+    def convert(image, mask):
+        return data.prepare_image(image, input_size), data.prepare_mask(mask, input_size)
+
+    for number, (image, mask) in enumerate(read_each(dataset, convert, progress), start=1):
+        images.append(image)
+        labels.append(mask)
+        if len(images) == batch_size or number == len(dataset):
+            yield np.stack(images), np.stack(labels)
+            images, labels = [], []
 
 
 def evaluate(
-    network: Predictor, dataset: data.Dataset, progress: Callable | None = None, batch_size: int = 16
+    network: Predictor,
+    dataset: data.Dataset,
+    progress: Callable | None = None,
+    batch_size: int = 16,
+    worst: int = 0,
 ) -> Result:
-    """Run `network` over `dataset` and measure. UserError names every photo that cannot be read.
+    """Run `network` over `dataset` and measure, with the masks of the `worst` photos.
 
-    On data of background and foreground, every class of the network but the first is foreground. On data of more
-    classes the network must have the same ones.
+    Memory does not grow with the dataset. UserError names every photo that cannot be read; see `Tally` for others.
     """
-    classes = len(dataset.class_names)
-    if classes > 2 and len(network.class_names) != classes:
-        raise UserError(
-            f"{network.name} has {len(network.class_names)} classes ({_listed(network.class_names)}), "
-            f"{dataset.title} has {classes} ({_listed(dataset.class_names)}). Train a network on this kind of data."
-        )
-    labels, predictions = [], []
-    samples = list(read_each(dataset, lambda i, m: (data.prepare_image(i, network.input_size), m)))
-    for start in range(0, len(samples), batch_size):
-        batch = samples[start : start + batch_size]
-        logits = network.logits(np.stack([image for image, _ in batch]))
-        size = logits.shape[1:3]
-        predictions.append(np.asarray(metrics.predicted_labels(logits), np.uint8))
-        labels += [subsample(data.prepare_mask(mask, network.input_size), size) for _, mask in batch]
-        if progress:
-            progress(min(start + batch_size, len(samples)), len(samples))
-    labels, predictions = np.stack(labels), np.concatenate(predictions)
-    if classes == 2:
-        predictions = np.minimum(predictions, 1)
-    foreground_iou = np.asarray(metrics.foreground_iou_per_image(labels, predictions))
-    confusion = metrics.confusion_matrix(labels, predictions, classes)
-    class_iou = [None if np.isnan(iou) else float(iou) for iou in np.asarray(metrics.class_iou(confusion))]
-    figures = {
-        "model": network.name,
-        "data": dataset.title,
-        "images": len(dataset),
-        "input_size": list(network.input_size),
-        "foreground_iou": float(foreground_iou.mean()),
-        "mean_iou": float(metrics.mean_iou(confusion)),
-        "pixel_accuracy": float(metrics.pixel_accuracy(confusion)),
-        "boundary_iou": float(metrics.boundary_iou(labels, predictions)),
-        "boundary_f_score": float(metrics.boundary_f_score(labels, predictions)),
-        "class_iou": dict(zip(dataset.class_names, class_iou, strict=True)),
-    }
-    image_iou = foreground_iou
-    if classes > 2:
-        pairs = zip(labels, predictions, strict=True)
-        image_iou = np.array([metrics.mean_iou(metrics.confusion_matrix(t[None], p[None], classes)) for t, p in pairs])
-    return Result(figures, dataset.names, image_iou, labels, predictions)
+    tally = Tally(network, dataset, worst)
+    for images, labels in batches(dataset, network.input_size, batch_size, progress):
+        tally.add(labels, network.logits(images))
+    return tally.result()
+
+
+def _numpy(tensor) -> np.ndarray:
+    return keras.ops.convert_to_numpy(tensor)
 
 
 def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
 
 
-def contact_sheet(result: Result, dataset: data.Dataset, count: int, columns: int = 4) -> np.ndarray:
-    """The `count` photos of lowest IoU as RGB uint8: the truth on the left, the prediction on the right."""
+def contact_sheet(result: Result, dataset: data.Dataset, columns: int = 4) -> np.ndarray:
+    """The worst photos of `result` as RGB uint8: the truth on the left, the prediction on the right."""
     tiles, colors = [], pictures.class_colors(dataset)
-    for i in np.argsort(result.image_iou)[:count]:
-        image = dataset.load(int(i))[0]
+    for i, *masks in result.worst:
+        image = dataset.load(i)[0]
         pair = [
-            pictures.fit(pictures.overlay(image, data.prepare_mask(labels[i], image.shape[:2]), colors), (224, 200))
-            for labels in (result.labels, result.predictions)
+            pictures.fit(pictures.overlay(image, data.prepare_mask(labels, image.shape[:2]), colors), (224, 200))
+            for labels in masks
         ]
         tiles.append(pictures.caption(np.hstack(pair), f"{result.names[i]}  IoU {result.image_iou[i]:.3f}"))
     return pictures.grid(tiles, columns)
@@ -130,13 +198,15 @@ def main(argv: list[str] | None = None) -> int:
     if Path(options.model).suffix != ".tflite":
         find(options.model)
     dataset = data.load(name, options.data_dir, options.split)
-    result = evaluate(predictor(options.model), dataset, command.progress(f"measuring on {dataset.title}"))
+    progress = command.progress(f"measuring on {dataset.title}")
+    worst = options.worst_count if options.worst else 0
+    result = evaluate(predictor(options.model), dataset, progress, worst=worst)
     print(_table(result))
     if options.json:
         command.write_text(options.json, json.dumps(result.figures, indent=1) + "\n")
     if options.worst:
-        pictures.write(options.worst, contact_sheet(result, dataset, options.worst_count))
-        print(f"the {min(options.worst_count, len(dataset))} worst photos: {options.worst}")
+        pictures.write(options.worst, contact_sheet(result, dataset))
+        print(f"the {len(result.worst)} worst photos: {options.worst}")
     return 0
 
 

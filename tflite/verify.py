@@ -9,14 +9,14 @@ whether other interpreters give the same masks.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from keras_models import command, data, metrics, models, pictures
 from keras_models.command import UserError, option
-from keras_models.evaluate import Result, evaluate
+from keras_models.evaluate import Lowest, Tally, batches
 from tflite import graph, runtime
 from tflite.graph import rewrite
 from tflite.measure import interpreters, layers
@@ -64,8 +64,19 @@ class Differences:
         self.count += error.size
 
 
-def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progress=None) -> tuple[dict, list[Result]]:
-    """The figures of the comparison, as `--json` writes them, and the results of the float and the converted network.
+@dataclass(frozen=True)
+class Difference:
+    """An image's number, its labels by the float and by the converted network, and the IoU of both."""
+
+    index: int
+    masks: tuple[np.ndarray, np.ndarray]
+    ious: tuple[float, float]
+
+
+def compare(
+    model: str | Path, against: str | Path, dataset: data.Dataset, progress=None, worst: int = 0
+) -> tuple[dict, list[Difference]]:
+    """The figures of the comparison, as `--json` writes them, and the `worst` images whose masks differ most.
 
     UserError when either cannot be used, or when they differ in input size or classes.
     """
@@ -75,28 +86,27 @@ def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progr
             f"{model} takes {_size(converted.input_size)}, {against} takes {_size(floating.input_size)}: it was made "
             "from another network. Convert again, or name the right one with --against."
         )
-    differences, kept, spec = Differences(), [], runtime.read_spec(model)
+    spec = runtime.read_spec(model)
     gives_logits = spec is None or spec["output"].get("kind", "logits") == "logits"
-
-    def remember(images: np.ndarray) -> np.ndarray:
-        logits = floating.logits(images)
-        kept.append(logits)
-        return logits
-
-    def recall(images: np.ndarray) -> np.ndarray:
-        logits = converted.logits(images)
-        if logits.shape != kept[0].shape:
+    tallies = [Tally(floating, dataset), Tally(converted, dataset)]
+    differences, agreement, mutual_iou, differing = Differences(), [], [], Lowest(worst)
+    for images, labels in batches(dataset, floating.input_size, progress=progress):
+        expected, found = floating.logits(images), converted.logits(images)
+        if expected.shape != found.shape:
             raise UserError(
-                f"{model} gives logits of {list(logits.shape[1:])}, {against} of {list(kept[0].shape[1:])}: it was "
+                f"{model} gives logits of {list(found.shape[1:])}, {against} of {list(expected.shape[1:])}: it was "
                 "made from another network."
             )
-        differences.add(kept.pop(0), logits)
-        return logits
-
-    results = [
-        evaluate(replace(floating, logits=remember), dataset, progress),
-        evaluate(replace(converted, logits=recall), dataset, progress),
-    ]
+        differences.add(expected, found)
+        masks = [tally.add(labels, logits) for tally, logits in zip(tallies, (expected, found), strict=True)]
+        agreement.extend((masks[0] == masks[1]).mean(axis=(1, 2)))
+        first = len(mutual_iou)
+        mutual_iou.extend(np.asarray(metrics.foreground_iou_per_image(*masks)))
+        for i in range(first, len(mutual_iou)):
+            value = agreement[i] if len(dataset.class_names) > 2 else mutual_iou[i]
+            ious = tuple(tally.image_iou[i] for tally in tallies)
+            differing.add(value, Difference(i, (masks[0][i - first], masks[1][i - first]), ious))
+    results = [tally.result() for tally in tallies]
     expected, found = (result.figures for result in results)
     metric = "mean_iou" if len(dataset.class_names) > 2 else "foreground_iou"
     figures = {
@@ -106,14 +116,14 @@ def compare(model: str | Path, against: str | Path, dataset: data.Dataset, progr
         "images": len(dataset),
         "metric": metric,
         "loss_points": 100 * (expected[metric] - found[metric]),
-        "agreement": float(np.mean(results[0].predictions == results[1].predictions)),
-        "mutual_iou": float(metrics.foreground_iou(results[0].predictions, results[1].predictions)),
+        "agreement": float(np.mean(agreement)),
+        "mutual_iou": float(np.mean(mutual_iou)),
         "largest_logit_error": differences.largest if gives_logits else None,
         "mean_logit_error": differences.total / differences.count if gives_logits else None,
         "float": expected,
         "converted": found,
     }
-    return figures, results
+    return figures, list(differing)
 
 
 def _size(size: tuple[int, int]) -> str:
@@ -138,7 +148,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = measure_layers(options.model, options.against, dataset) if options.layers else None
     others = compare_interpreters(options.model, dataset, options.tflite_runtime) if options.interpreters else None
     progress = command.progress(f"measuring on {dataset.title}")
-    figures, results = compare(options.model, options.against, dataset, progress)
+    worst = options.worst_count if options.worst else 0
+    figures, differing = compare(options.model, options.against, dataset, progress, worst)
     passed = figures["loss_points"] <= options.limit
     print(_table(figures))
     figures |= {"limit": options.limit, "passed": passed}
@@ -151,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         command.write_text(options.json, json.dumps(figures, indent=1) + "\n")
     if options.worst:
-        pictures.write(options.worst, side_by_side(dataset, *results, options.worst_count))
+        pictures.write(options.worst, side_by_side(dataset, differing))
         print(f"float on the left, converted on the right: {options.worst}")
     _record(Path(options.model), figures)
     if not passed:
@@ -231,22 +242,16 @@ def _table(figures: dict) -> str:
     return "\n".join(lines)
 
 
-def side_by_side(dataset: data.Dataset, floating: Result, converted: Result, count: int) -> np.ndarray:
-    """The `count` images whose masks differ most as RGB uint8: the float network's on the left."""
-    if len(dataset.class_names) > 2:
-        mutual = (floating.predictions == converted.predictions).mean(axis=(1, 2))
-    else:
-        mutual = np.asarray(metrics.foreground_iou_per_image(floating.predictions, converted.predictions))
+def side_by_side(dataset: data.Dataset, differing: list[Difference]) -> np.ndarray:
+    """The images with both their masks as RGB uint8: the float network's on the left."""
     tiles, colors = [], pictures.class_colors(dataset)
-    for i in np.argsort(mutual)[:count]:
-        image = dataset.load(int(i))[0]
+    for difference in differing:
+        image = dataset.load(difference.index)[0]
         pair = [
-            pictures.fit(
-                pictures.overlay(image, data.prepare_mask(result.predictions[i], image.shape[:2]), colors), TILE
-            )
-            for result in (floating, converted)
+            pictures.fit(pictures.overlay(image, data.prepare_mask(mask, image.shape[:2]), colors), TILE)
+            for mask in difference.masks
         ]
-        text = f"{dataset.names[i]}  IoU {floating.image_iou[i]:.3f} / {converted.image_iou[i]:.3f}"
+        text = "{}  IoU {:.3f} / {:.3f}".format(dataset.names[difference.index], *difference.ious)
         tiles.append(pictures.caption(np.hstack(pair), text))
     return pictures.grid(tiles, 3)
 
