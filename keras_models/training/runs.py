@@ -60,13 +60,7 @@ class Checkpoint(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        labels, predictions = predictions_of(self.network, self.validation)
-        if self.classes == 2:
-            predictions = np.minimum(predictions, 1)
-        ious = {
-            "foreground": float(metrics.foreground_iou(labels, predictions)),
-            "mean": float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, self.classes))),
-        }
+        ious = validate(self.network, self.validation, self.classes)
         kind = "foreground" if self.classes == 2 else "mean"
         if ious[kind] > self.best:
             self.best, self.best_weights = ious[kind], self.network.get_weights()
@@ -113,11 +107,14 @@ class Checkpoint(keras.callbacks.Callback):
                     tf.summary.scalar(name, value, step=row["epoch"])
 
 
-def predictions_of(model: keras.Model, batches) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predicted labels, both uint8 (photos, height, width), of batches of (images, labels)."""
-    labels = np.concatenate([np.asarray(label) for _, label in batches])[..., 0]
-    logits = np.concatenate([model.predict_on_batch(np.asarray(image)) for image, _ in batches])
-    return labels, keras.ops.convert_to_numpy(metrics.predicted_labels(logits)).astype(np.uint8)
+def validate(model: keras.Model, batches, classes: int) -> dict[str, float]:
+    """Foreground IoU and mean IoU, as `foreground` and `mean`, of batches of (images, labels)."""
+    measures = {"foreground": metrics.ForegroundIoU(), "mean": metrics.MeanIoU(classes)}
+    for images, labels in batches:
+        logits = model.predict_on_batch(images)
+        for measure in measures.values():
+            measure.update_state(labels, logits)
+    return {name: float(measure.result()) for name, measure in measures.items()}
 
 
 def save_model(model: keras.Model, path: Path) -> None:
