@@ -5,10 +5,13 @@ The defaults are the ones of the ExtremeC3Net and PortraitNet code.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+from keras_models.data import compose, light
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,12 @@ class Augmentation:
     happens with `probability`. noise: the largest standard deviation, in grey values of 0-255. outside: the label of
     what the warp brings in from outside the photo: 0 is background, 255 counts for nothing. mirrored: pairs of labels
     that change places when the photo is flipped, as the left and the right arm.
+
+    paste: probability that people of one to three other photos are pasted in, `paste_scale` times as large as there,
+    with an edge softened by up to `paste_softness` pixels; photos without foreground get them three times as often.
+    gamma and temperature: of the light, as exponents of 2 both ways. shadow: the share of the light that a shadow takes
+    at most. jpeg: lowest and highest quality. motion_blur: pixels at most. downscale: smallest factor of the resolution.
+    Each of those happens with half the `probability`; at the default it never does.
     """
 
     rotation_degrees: float = 45
@@ -36,6 +45,15 @@ class Augmentation:
     noise: float = 10
     outside: int = 0
     mirrored: tuple[tuple[int, int], ...] = ()
+    paste: float = 0.0
+    paste_scale: tuple[float, float] = (0.35, 1.2)
+    paste_softness: float = 0.8
+    gamma: float = 0.0
+    temperature: float = 0.0
+    shadow: float = 0.0
+    jpeg: tuple[int, int] = (100, 100)
+    motion_blur: int = 0
+    downscale: float = 1.0
 
     @property
     def zoom(self) -> float:
@@ -53,6 +71,7 @@ class Augmentation:
             image = self._colour(image, rng)
         if self.blur and rng.random() < self.probability:
             image = self._blur(image, rng)
+        image = self._camera(image, rng)
         if self.noise and rng.random() < self.probability:
             noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0, self.noise)
             image = np.clip(image + noise, 0, 255).astype(np.uint8)
@@ -78,6 +97,34 @@ class Augmentation:
         image = cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
         labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=self.outside)
         return image, labels
+
+    def compose(self, image, labels, others, size: tuple[int, int], rng: np.random.Generator):
+        """The photo with people of others pasted in; `others()` draws a pair of photo and labels."""
+        chance = self.paste if labels.any() else 3 * self.paste
+        if not chance or rng.random() >= chance:
+            return image, labels
+        pasted = dataclasses.replace(self, scale=self.paste_scale, shift=max(self.shift, 0.35), outside=0)
+        for _ in range(rng.choice((1, 2, 3), p=(0.7, 0.2, 0.1))):
+            other, other_labels = pasted.warp(*others(), size, rng)
+            softness = rng.uniform(0.3, 1) * self.paste_softness
+            image, labels = compose.paste(image, labels, other, other_labels, softness)
+        return image, labels
+
+    def _camera(self, image, rng):
+        chance = self.probability / 2
+        if (self.gamma or self.temperature) and rng.random() < 2 * chance:
+            gamma, warmth = (2 ** rng.uniform(-reach, reach) for reach in (self.gamma, self.temperature))
+            image = light.tone(image, gamma, warmth)
+        if self.shadow and rng.random() < chance:
+            darkest, place, width = 1 - rng.uniform(0, self.shadow), rng.uniform(0.2, 0.8), rng.uniform(0.02, 0.5)
+            image = light.shade(image, darkest, rng.uniform(0, 2 * np.pi), place, width)
+        if self.motion_blur > 1 and rng.random() < chance:
+            image = light.motion_blur(image, int(rng.integers(2, self.motion_blur + 1)), rng.uniform(0, np.pi))
+        if self.downscale < 1 and rng.random() < chance:
+            image = light.downscale(image, rng.uniform(self.downscale, 1))
+        if min(self.jpeg) < 100 and rng.random() < chance:
+            image = light.jpeg(image, int(rng.integers(self.jpeg[0], self.jpeg[1] + 1)))
+        return image
 
     def _exchange(self, labels):
         exchanged = labels.copy()

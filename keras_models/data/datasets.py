@@ -51,6 +51,7 @@ class Dataset:
     class_names: tuple[str, ...] = CLASS_NAMES
     colors: tuple[tuple[int, int, int], ...] | None = None  # RGB of each class; None: `pictures.palette`
     mirrored: tuple[tuple[int, int], ...] = ()  # pairs of labels, left and right, that a mirrored photo exchanges
+    shares: tuple[float, ...] | None = None  # how often training draws each photo; None: all alike
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,7 +60,8 @@ class Dataset:
         """The photos of `indices` alone."""
         indices = tuple(indices)
         names = tuple(self.names[i] for i in indices)
-        return replace(self, title=title, names=names, load=lambda i: self.load(indices[i]))
+        shares = None if self.shares is None else tuple(self.shares[i] for i in indices)
+        return replace(self, title=title, names=names, load=lambda i: self.load(indices[i]), shares=shares)
 
 
 def load(name: str, data_dir: str | Path | None = None, split: str = "train") -> Dataset:
@@ -72,6 +74,10 @@ def load(name: str, data_dir: str | Path | None = None, split: str = "train") ->
         return _drawings(split)
     if data_dir is None:
         raise UserError(f"--dataset {name} needs --data-dir DIR, the folder with the photos.")
+    if name == "mix":
+        from keras_models.data import mix
+
+        return mix.load(data_dir, split)
     root = Path(data_dir)
     if not root.is_dir():
         raise UserError(f"There is no folder {root}. --data-dir must name the folder of the dataset {name!r}.")
@@ -88,6 +94,8 @@ def load(name: str, data_dir: str | Path | None = None, split: str = "train") ->
 
 def splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
     """The splits that a dataset's folder has: by its own lists or folders, or else all, divided by tens."""
+    if name == "mix":
+        return ("train", "val")
     root = Path(data_dir)
     if name in PUBLISHED and PUBLISHED[name].splits:
         return PUBLISHED[name].splits(root)
@@ -96,7 +104,7 @@ def splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
 
 def dataset_names() -> list[str]:
     """The names that `load` accepts."""
-    return sorted(["folder", "eg1800", "drawings", *PUBLISHED])
+    return sorted(["folder", "eg1800", "drawings", "mix", *PUBLISHED])
 
 
 def _folder(root: Path, split: str, name: str) -> Dataset:

@@ -23,12 +23,12 @@ class Samples:
 
     The first ones stay in memory, up to `limit` bytes (default: a quarter of the memory that is free); the others are
     read again whenever they are asked for. Making it reads every photo once: UserError names each broken one.
-    `label_counts`: int64 (256,), pixels of each label.
+    `label_counts`: int64 (256,), pixels of each label. `shares`: see `Dataset`.
     """
 
     def __init__(self, dataset: Dataset, convert: Callable, limit: int | None = None, progress: Callable | None = None):
         self._dataset, self._convert, self._kept = dataset, convert, []
-        self.label_counts = np.zeros(256, np.int64)
+        self.label_counts, self.shares = np.zeros(256, np.int64), dataset.shares
         room, full = free_memory() // 4 if limit is None else limit, False
         for image, labels in read_each(dataset, convert, progress):
             self.label_counts += np.bincount(labels.ravel(), minlength=256)
@@ -97,26 +97,37 @@ def training_batches(
 
     With `pairs` an image has six channels: the warped photo, and the same in other colours. `edge_class` is the width
     in pixels of the band inside the foreground's boundary that becomes the label 2, or 0. With `heads` above 1 the
-    labels come as often, one for each output of a model. An epoch is `len(samples) // batch_size` batches. Order and
-    augmentation of epoch e follow from `seed` and e alone, on every backend, so a run that starts again at
-    `first_epoch` sees what it would have seen.
+    labels come as often, one for each output of a model. An epoch is `len(samples) // batch_size` batches: every photo
+    once, or where the samples have shares, as many photos drawn by those. Order and augmentation of epoch e follow
+    from `seed` and e alone, on every backend, so a run that starts again at `first_epoch` sees what it would have seen.
     """
-    steps = len(samples) // batch_size
+    steps, shares = len(samples) // batch_size, getattr(samples, "shares", None)
+    cumulated = None if shares is None else np.cumsum(shares)
 
     def order(epoch):
-        return np.random.default_rng((seed, epoch)).permutation(len(samples))[: steps * batch_size]
+        rng = np.random.default_rng((seed, epoch))
+        if shares is None:
+            return rng.permutation(len(samples))[: steps * batch_size]
+        return rng.choice(len(samples), steps * batch_size, p=shares)
 
-    def sample(epoch, index):
-        rng = np.random.default_rng((seed, int(epoch), int(index)))
+    def another(rng):
+        if cumulated is None:
+            return samples[int(rng.integers(len(samples)))]
+        return samples[min(int(np.searchsorted(cumulated, rng.random())), len(samples) - 1)]
+
+    def sample(epoch, place, index):
+        rng = np.random.default_rng((seed, int(epoch), int(place)))
         image, labels = augmentation.warp(*samples[index], input_size, rng)
+        image, labels = augmentation.compose(image, labels, lambda: another(rng), input_size, rng)
         coloured = augmentation.recolour(image, rng)
         image = np.concatenate([image, coloured], axis=-1) if pairs else coloured
         return image, subsample(with_edge_class(labels, edge_class), label_size)[..., None]
 
     def batch(number):
         epoch, step = first_epoch + number // steps, number % steps
-        chosen = order(epoch)[step * batch_size : (step + 1) * batch_size]
-        images, labels = (np.stack(part) for part in zip(*(sample(epoch, i) for i in chosen), strict=True))
+        places = range(step * batch_size, (step + 1) * batch_size)
+        chosen = zip(places, order(epoch)[places.start : places.stop], strict=True)
+        images, labels = (np.stack(part) for part in zip(*(sample(epoch, *i) for i in chosen), strict=True))
         return images, labels if heads == 1 else (labels,) * heads
 
     if _backend() != "tensorflow":
@@ -127,10 +138,11 @@ def training_batches(
     def epoch_indices(epoch):
         indices = tf.numpy_function(order, [epoch], tf.int64)
         indices.set_shape([steps * batch_size])
-        return tf.data.Dataset.from_tensor_slices(indices).map(lambda index: (epoch, index))
+        indices = tf.data.Dataset.from_tensor_slices(indices).enumerate()
+        return indices.map(lambda place, index: (epoch, place, index))
 
-    def load(epoch, index):
-        image, labels = tf.numpy_function(sample, [epoch, index], (tf.uint8, tf.uint8))
+    def load(epoch, place, index):
+        image, labels = tf.numpy_function(sample, [epoch, place, index], (tf.uint8, tf.uint8))
         labels = tf.ensure_shape(labels, (*label_size, 1))
         image = tf.ensure_shape(image, (*input_size, 6 if pairs else 3))
         return image, labels if heads == 1 else (labels,) * heads

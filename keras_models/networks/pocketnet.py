@@ -1,0 +1,130 @@
+"""PocketNet: our own network, shaped by what the integer units of a phone do fast.
+
+Dense 3x3 convolutions where channels are few, separable 5x5 residual blocks where they are many, ReLU alone, channels
+in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is one
+partition of one delegate. `SHAPES` is the whole difference between the sizes; any number of classes takes the same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras import layers
+
+from keras_models import blocks
+from keras_models.registry import register
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths and depths. `widths`: at strides 2, 4, 8, 16 and 32. `depths`: residual blocks at strides 8, 16 and 32.
+
+    `decoder`: widths at strides 8, 4 and 2; 0 ends the decoder before that stride, and the logits are upsampled.
+    """
+
+    widths: tuple[int, int, int, int, int]
+    depths: tuple[int, int, int]
+    decoder: tuple[int, int, int]
+
+
+SHAPES = {
+    "pocketnet_s": Shape(widths=(16, 32, 32, 48, 48), depths=(1, 2, 2), decoder=(32, 16, 0)),
+    "pocketnet_m": Shape(widths=(16, 32, 64, 128, 160), depths=(1, 2, 3), decoder=(64, 32, 16)),
+    "pocketnet_l": Shape(widths=(32, 48, 96, 192, 288), depths=(2, 4, 4), decoder=(96, 48, 32)),
+}
+
+
+def _conv(x, filters, kernel_size=3, *, strides=1, act=True, name):
+    """Convolution, batch normalisation, ReLU. TensorFlow's padding: a phone need not pad in an operation of its own."""
+    x = layers.Conv2D(filters, kernel_size, strides, "same", use_bias=False, kernel_initializer="he_normal", name=name)(
+        x
+    )
+    x = layers.BatchNormalization(momentum=0.98, name=f"{name}_bn")(x)
+    return blocks.relu(x, name=f"{name}_relu") if act else x
+
+
+def _depthwise(x, *, strides=1, name):
+    x = layers.DepthwiseConv2D(5, strides, "same", use_bias=False, depthwise_initializer="glorot_uniform", name=name)(x)
+    return layers.BatchNormalization(momentum=0.98, name=f"{name}_bn")(x)
+
+
+def _dense_block(x, *, name):
+    """A residual of a 3x3 convolution to half the channels and a 1x1 back."""
+    channels = x.shape[-1]
+    y = _conv(x, channels // 2, name=f"{name}_reduce")
+    y = _conv(y, channels, 1, act=False, name=f"{name}_expand")
+    return blocks.relu(blocks.add([x, y], name=f"{name}_add"), name=f"{name}_relu")
+
+
+def _separable_block(x, *, name):
+    """A residual of a depthwise 5x5 and two 1x1 convolutions."""
+    channels = x.shape[-1]
+    y = _conv(_depthwise(x, name=f"{name}_spread"), channels, 1, name=f"{name}_mix1")
+    y = _conv(y, channels, 1, act=False, name=f"{name}_mix2")
+    return blocks.relu(blocks.add([x, y], name=f"{name}_add"), name=f"{name}_relu")
+
+
+def _context(x, *, name):
+    """Adds what the whole photo says, the same to every pixel."""
+    channels = x.shape[-1]
+    y = blocks.global_pool(x, name=f"{name}_pool")
+    y = blocks.relu(blocks.pointwise(y, channels, use_bias=True, name=f"{name}_fc1"), name=f"{name}_relu1")
+    y = blocks.pointwise(y, channels, use_bias=True, name=f"{name}_fc2")
+    return blocks.relu(blocks.add([x, y], name=f"{name}_add"), name=f"{name}_relu2")
+
+
+def _merge(x, skip, channels, *, name):
+    """The decoder's step: the coarser features upsampled, plus the finer ones, mixed by a 3x3 convolution."""
+    coarse = blocks.pointwise(x, channels, use_bias=True, name=f"{name}_coarse")
+    coarse = blocks.bilinear_half_pixel(coarse, 2, name=f"{name}_up")
+    fine = blocks.pointwise(skip, channels, use_bias=True, name=f"{name}_fine")
+    x = blocks.relu(blocks.add([coarse, fine], name=f"{name}_add"), name=f"{name}_relu")
+    return _conv(x, channels, name=f"{name}_conv")
+
+
+def pocketnet(image, classes, shape: Shape):
+    """Logits (batch, height, width, classes) of `image` (batch, height, width, 3), RGB 0-255; sides multiples of 32."""
+    x = layers.Rescaling(1 / 127.5, -1.0, name="normalise")(image)
+    skips = []
+    for stage, width in enumerate(shape.widths[:4], start=1):
+        x = _conv(x, width, strides=2, name=f"stage{stage}_down")
+        for i in range(shape.depths[0] if stage == 3 else 0):
+            x = _dense_block(x, name=f"stage3_block{i + 1}")
+        for i in range(shape.depths[1] if stage == 4 else 0):
+            x = _separable_block(x, name=f"stage4_block{i + 1}")
+        skips.append(x)
+    x = _conv(_depthwise(x, strides=2, name="stage5_down"), shape.widths[4], 1, name="stage5_widen")
+    for i in range(shape.depths[2]):
+        x = _separable_block(x, name=f"stage5_block{i + 1}")
+    x = _context(x, name="context")
+
+    x = blocks.bilinear_half_pixel(_conv(x, shape.widths[3], 1, name="decode16_narrow"), 2, name="decode16_up")
+    x = blocks.relu(blocks.add([x, skips[3]], name="decode16_add"), name="decode16_relu")
+    stride = 16
+    for width, skip in zip(shape.decoder, skips[2::-1], strict=True):
+        if width:
+            stride //= 2
+            x = _merge(x, skip, width, name=f"decode{stride}")
+    x = blocks.pointwise(x, classes, use_bias=True, name="head")
+    return blocks.bilinear_half_pixel(x, stride, name="logits_up")
+
+
+_FACTS = {"input_size": (224, 224), "classes": 1, "multiple": 32, "paper": "PocketSeg"}
+
+
+@register(parameters=0, macs=0, **_FACTS)
+def pocketnet_s(image, classes):
+    """The smallest: for a watch, an old phone, or many frames a second."""
+    return pocketnet(image, classes, SHAPES["pocketnet_s"])
+
+
+@register(parameters=0, macs=0, **_FACTS)
+def pocketnet_m(image, classes):
+    """The one to begin with."""
+    return pocketnet(image, classes, SHAPES["pocketnet_m"])
+
+
+@register(parameters=0, macs=0, **_FACTS)
+def pocketnet_l(image, classes):
+    """The most accurate, and the teacher of the others."""
+    return pocketnet(image, classes, SHAPES["pocketnet_l"])
