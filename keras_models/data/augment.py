@@ -26,9 +26,9 @@ class Augmentation:
 
     paste: probability that people of one to three other photos are pasted in, `paste_scale` times as large as there,
     with an edge softened by up to `paste_softness` pixels; photos without foreground get them three times as often.
-    gamma and temperature: of the light, as exponents of 2 both ways. shadow: the share of the light that a shadow takes
-    at most. jpeg: lowest and highest quality. motion_blur: pixels at most. downscale: smallest factor of the resolution.
-    Each of those happens with half the `probability`; at the default it never does.
+    gamma and temperature: of the light, as exponents of 2 both ways. shadow: the largest share of the light that a
+    shadow takes. jpeg: lowest and highest quality. motion_blur: most pixels. downscale: smallest factor of the
+    resolution. Each of those happens with half the `probability`; at the default it never does.
     """
 
     rotation_degrees: float = 45

@@ -1,4 +1,4 @@
-"""People of one photo pasted into another, on whose background they never stood: scenes that nobody had to photograph."""
+"""People of one photo pasted into another: scenes that nobody had to photograph."""
 
 from __future__ import annotations
 

@@ -19,9 +19,8 @@ def shade(image: np.ndarray, darkest: float, angle: float, place: float, width: 
     The line's normal has `angle` (radians); it crosses the photo's diagonal at the fraction `place`, and the fall takes
     the fraction `width` of the diagonal.
     """
-    height, rows = image.shape[:2], np.linspace(-0.5, 0.5, image.shape[0], dtype=np.float32)[:, None]
-    columns = np.linspace(-0.5, 0.5, height[1], dtype=np.float32)
-    across = rows * np.float32(np.sin(angle)) + columns * np.float32(np.cos(angle)) + np.float32(0.5 - place)
+    rows, columns = (np.linspace(-0.5, 0.5, side, dtype=np.float32) for side in image.shape[:2])
+    across = rows[:, None] * np.float32(np.sin(angle)) + columns * np.float32(np.cos(angle)) + np.float32(0.5 - place)
     light = 1 - (1 - darkest) * np.clip(across / max(width, 1e-3) + 0.5, 0, 1)
     return (image * light[..., None]).astype(np.uint8)
 
@@ -35,7 +34,7 @@ def motion_blur(image: np.ndarray, length: int, angle: float) -> np.ndarray:
     """A move of the camera by `length` pixels in the direction `angle` (radians)."""
     kernel = np.zeros((length, length), np.float32)
     centre, reach = (length - 1) / 2, (length - 1) / 2 * np.array([np.cos(angle), np.sin(angle)])
-    ends = [tuple(int(round(centre + sign * part)) for part in reach) for sign in (-1, 1)]
+    ends = [tuple(round(float(centre + sign * part)) for part in reach) for sign in (-1, 1)]
     cv2.line(kernel, *ends, 1)
     return cv2.filter2D(image, -1, kernel / kernel.sum())
 
