@@ -28,7 +28,7 @@ class Shape:
 
 
 SHAPES = {
-    "pocketnet_s": Shape(widths=(16, 32, 32, 48, 48), depths=(1, 2, 2), decoder=(32, 16, 0)),
+    "pocketnet_s": Shape(widths=(16, 32, 32, 48, 48), depths=(1, 3, 2), decoder=(32, 16, 0)),
     "pocketnet_m": Shape(widths=(16, 32, 64, 128, 160), depths=(1, 2, 3), decoder=(64, 32, 16)),
     "pocketnet_l": Shape(widths=(32, 48, 96, 192, 288), depths=(2, 4, 4), decoder=(96, 48, 32)),
 }
@@ -112,19 +112,19 @@ def pocketnet(image, classes, shape: Shape):
 _FACTS = {"input_size": (224, 224), "classes": 1, "multiple": 32, "paper": "PocketSeg"}
 
 
-@register(parameters=0, macs=0, **_FACTS)
+@register(parameters=90_145, macs=55_703_888, **_FACTS)
 def pocketnet_s(image, classes):
     """The smallest: for a watch, an old phone, or many frames a second."""
     return pocketnet(image, classes, SHAPES["pocketnet_s"])
 
 
-@register(parameters=0, macs=0, **_FACTS)
+@register(parameters=521_793, macs=190_611_808, **_FACTS)
 def pocketnet_m(image, classes):
     """The one to begin with."""
     return pocketnet(image, classes, SHAPES["pocketnet_m"])
 
 
-@register(parameters=0, macs=0, **_FACTS)
+@register(parameters=1_767_457, macs=578_184_000, **_FACTS)
 def pocketnet_l(image, classes):
     """The most accurate, and the teacher of the others."""
     return pocketnet(image, classes, SHAPES["pocketnet_l"])

@@ -376,6 +376,44 @@ for _network in (
         )
     }
 
+# -- Our own ---------------------------------------------------------------------------------------------------------
+
+_SCENES = Augmentation(
+    rotation_degrees=20,
+    scale=(0.6, 1.6),
+    shift=0.2,
+    stretch=0.35,
+    saturation=(0.0, 2.0),
+    brightness=(0.6, 1.4),
+    noise=12,
+    paste=0.3,
+    gamma=0.8,
+    temperature=0.25,
+    shadow=0.6,
+    jpeg=(30, 95),
+    motion_blur=7,
+    downscale=0.35,
+)
+
+
+def _scenes(network: str, size: int, epochs: int, rate: float, final: float, warmup: int = 0) -> Stage:
+    stage = _pocket(network, size, epochs, rate, final, warmup)
+    return replace(stage, batch_size=32, weight_decay=2e-2, augmentation=_SCENES)
+
+
+for _network in ("pocketnet_s", "pocketnet_m", "pocketnet_l"):
+    RECIPES[_network] = {
+        "pocket": Recipe(
+            "Growing input sizes, AdamW, cosine, people pasted into other photos.",
+            (
+                _scenes(_network, 96, 30, 4e-3, 2.5e-3, 1),
+                _scenes(_network, 128, 40, 2.5e-3, 1e-3),
+                _scenes(_network, 160, 14, 1e-3, 4e-4),
+                _scenes(_network, 224, 7, 4e-4, 1e-5),
+            ),
+        )
+    }
+
 for _network, _recipes in RECIPES.items():
     if "drawings" not in _recipes and "imagenet" not in _recipes:
         _recipes |= _drawings(_network, 128)
