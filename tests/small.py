@@ -52,7 +52,7 @@ def drawn(count: int, model: keras.Model, seed: int = 0) -> tuple[np.ndarray, np
 
 
 def train_for_a_moment(model: keras.Model, images: np.ndarray, labels: np.ndarray, until: float = 0.8) -> None:
-    """At most 24 steps with the loss of its paper's recipe, until the foreground IoU of the images is `until`.
+    """At most 24 steps with the loss of its default recipe, until the foreground IoU of the images is `until`.
 
     The batch norms have the images' own statistics and nothing drops out, so that inference is what is trained.
     Eagerly, since tracing a network takes longer than so few steps.
@@ -62,7 +62,7 @@ def train_for_a_moment(model: keras.Model, images: np.ndarray, labels: np.ndarra
             layer.momentum = 0.0
         elif isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    loss = RECIPES[model.name]["paper"].stages[-1].loss
+    loss = next(iter(RECIPES[model.name].values())).stages[-1].loss  # the default recipe
     model.compile(keras.optimizers.Adam(2e-2), losses.get(loss), run_eagerly=True)
     values = images.astype("float32")
     for _ in range(8):
