@@ -11,7 +11,26 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from keras_models.command import UserError
 from keras_models.data import compose, light
+
+_RANGES = {  # least and greatest value of each number
+    "rotation_degrees": (0, 180),
+    "scale": (0.01, 100),
+    "shift": (0, 1),
+    "stretch": (0, 10),
+    "probability": (0, 1),
+    **dict.fromkeys(("saturation", "brightness", "contrast", "sharpness"), (0, 10)),
+    "noise": (0, 255),
+    "paste": (0, 1),
+    "paste_scale": (0.01, 100),
+    "paste_softness": (0, 100),
+    **dict.fromkeys(("gamma", "temperature"), (0, 4)),
+    "shadow": (0, 1),
+    "jpeg": (1, 100),
+    "motion_blur": (0, 100),
+    "downscale": (0.01, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,17 @@ class Augmentation:
     jpeg: tuple[int, int] = (100, 100)
     motion_blur: int = 0
     downscale: float = 1.0
+
+    def __post_init__(self):
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(number, int | float) and least <= number <= most for number in numbers):
+                raise UserError(f"Augmentation's {name} is from {least} to {most}. Received: {value}")
+            if isinstance(getattr(type(self), name), tuple) and not (len(numbers) == 2 and numbers[0] <= numbers[1]):
+                raise UserError(f"Augmentation's {name} is two numbers, the smaller one first. Received: {value}")
+        if any(size < 1 or size % 2 == 0 for size in self.blur):
+            raise UserError(f"Augmentation's blur is odd numbers of pixels. Received: {self.blur}")
 
     @property
     def zoom(self) -> float:

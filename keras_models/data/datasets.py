@@ -2,17 +2,21 @@
 
 `folder`     `images/` and `masks/` with equal stems; optional `train.txt`, `val.txt`, `test.txt`, one stem per line.
              Masks are grey, 0 background and 255 foreground; or they hold labels from 0, and 255 for void, as grey
-             PNG, palette PNG or `.mat`, and `classes.txt` names them (one per line, as `name` or `name R G B`)
+             PNG, palette PNG or `.mat`, and `classes.txt` names them (one per line, as `name` or `name R G B`). Without
+             lists the photos are divided 8:1:1, see `listing.divide`
 `eg1800`     EG1800 portraits (Shen et al., 2016), the same layout
 `drawings`   drawn portraits, made on the fly; needs no data at all
 
-The other published sets are in `published.py`.
+The other published sets are in `published.py`. `register` adds one's own, and `package.module:function` is one without
+registering: a function of (data_dir, split) that returns a `Dataset`.
 """
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
+import glob
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +28,7 @@ from keras_models.command import UserError
 from keras_models.data import drawings
 from keras_models.data.images import (
     IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
     VOID,
     holds_labels,
     prepare_image,
@@ -32,7 +37,7 @@ from keras_models.data.images import (
     read_labels,
     read_mask,
 )
-from keras_models.data.listing import SPLITS, by_stem, stems_of
+from keras_models.data.listing import SPLITS, by_stem, division_note, lists_of, read_lines, stems_of
 from keras_models.data.published import PUBLISHED
 
 CLASS_NAMES = ("background", "person")
@@ -52,6 +57,7 @@ class Dataset:
     colors: tuple[tuple[int, int, int], ...] | None = None  # RGB of each class; None: `pictures.palette`
     mirrored: tuple[tuple[int, int], ...] = ()  # pairs of labels, left and right, that a mirrored photo exchanges
     shares: tuple[float, ...] | None = None  # how often training draws each photo; None: all alike
+    note: str = ""  # what was decided in the user's place, in a sentence, for a command to say
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,69 +70,143 @@ class Dataset:
         return replace(self, title=title, names=names, load=lambda i: self.load(indices[i]), shares=shares)
 
 
+Reader = Callable[[Path | None, str], Dataset]
+_BUILT_IN = ("drawings", "eg1800", "folder", "mix", *PUBLISHED)
+_REGISTERED: dict[str, Reader] = {}
+
+
+def register(name: str, reader: Reader | None = None) -> Reader | Callable[[Reader], Reader]:
+    """Make `reader(data_dir, split)`, which returns a `Dataset`, known to `load` and to the commands as `name`.
+
+    As a decorator, or with the function as second argument. ValueError for a name that is taken.
+    """
+    if reader is None:
+        return lambda function: register(name, function)
+    if name in dataset_names():
+        raise ValueError(f"There is a dataset of the name {name!r} already. Taken: {', '.join(dataset_names())}")
+    _REGISTERED[name] = reader
+    return reader
+
+
 def load(name: str, data_dir: str | Path | None = None, split: str = "train") -> Dataset:
-    """The split of a dataset, its files listed but not yet read. UserError says what is missing and where."""
-    if name not in dataset_names():
-        raise UserError(f"Unknown dataset. Valid names: {', '.join(dataset_names())}. Received: {name!r}")
-    if split not in SPLITS:
-        raise UserError(f"Unknown split. Valid names: {', '.join(SPLITS)}. Received: {split!r}")
+    """The split of a dataset, its files listed but not yet read; `all` is every split that is there.
+
+    `name` is one of `dataset_names()` or `package.module:function`. UserError says what is missing and where.
+    """
+    reader = _reader(name)
+    if split not in (*SPLITS, "all"):
+        raise UserError(f"Unknown split. Valid names: {', '.join(SPLITS)}, all. Received: {split!r}")
     if name == "drawings":
         return _drawings(split)
-    if data_dir is None:
+    if data_dir is None and name in _BUILT_IN:
         raise UserError(f"--dataset {name} needs --data-dir DIR, the folder with the photos.")
-    if name == "mix":
-        from keras_models.data import mix
-
-        return mix.load(data_dir, split)
+    if reader is not None:
+        if split == "all":
+            return _joined(name, data_dir)
+        dataset = reader(None if data_dir is None else Path(data_dir), split)
+        if not isinstance(dataset, Dataset):
+            raise UserError(f"{name} must return a keras_models.data.Dataset. Received: {type(dataset).__name__}")
+        return dataset
     root = Path(data_dir)
     if not root.is_dir():
         raise UserError(f"There is no folder {root}. --data-dir must name the folder of the dataset {name!r}.")
-    if name in PUBLISHED:
-        published = PUBLISHED[name]
-        if published.splits and split not in published.splits(root):
+    if name not in PUBLISHED:
+        return _folder(root, split, name)
+    published = PUBLISHED[name]
+    if published.splits:
+        if split == "all":
+            return _joined(name, data_dir)
+        if split not in published.splits(root):
             there = ", ".join(published.splits(root)) or "none"
             raise UserError(f"{root} has no {split} split of {name}. It has: {there}.")
-        stems, files = published.files(root, split)
-        facts = {"class_names": published.class_names, "colors": published.colors, "mirrored": published.mirrored}
-        return _paired(f"{name} {split}", stems, files, published.read, **facts)
-    return _folder(root, split, name)
+    stems, files = published.files(root, split)
+    facts = {"class_names": published.class_names, "colors": published.colors, "mirrored": published.mirrored}
+    return _paired(f"{name} {split}", stems, files, published.read, **facts)
 
 
-def splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
-    """The splits that a dataset's folder has: by its own lists or folders, or else all, divided by tens."""
+def _reader(name: str) -> Reader | None:
+    """The function of a mix or of a dataset of the user's own; None for the others that come with the package."""
     if name == "mix":
-        return ("train", "val")
+        from keras_models.data import mix
+
+        return mix.load
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name in dataset_names():
+        return None
+    if ":" not in name:
+        raise UserError(
+            f"Unknown dataset. Valid names: {', '.join(dataset_names())}; or package.module:function. Received: "
+            f"{name!r}"
+        )
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{name}: {error}. Expected package.module:function, importable from the folder that you are in."
+        ) from error
+
+
+def _joined(name: str, data_dir: str | Path | None) -> Dataset:
+    """All splits of a dataset, one after the other."""
+    parts = [load(name, data_dir, split) for split in splits(name, data_dir)]
+    if not parts:
+        raise UserError(f"{data_dir} has no split of {name}.")
+    places = [(part, i) for part in parts for i in range(len(part))]
+    names = tuple(part.names[i] for part, i in places)
+
+    def load_one(i: int):
+        part, index = places[i]
+        return part.load(index)
+
+    return replace(parts[0], title=f"{name} all", names=names, load=load_one, shares=None, note="")
+
+
+def splits(name: str, data_dir: str | Path | None) -> tuple[str, ...]:
+    """The splits that a dataset's folder has: by its own lists or folders, or else all, divided by tens."""
+    if _reader(name) is not None:
+        return tuple(split for split in SPLITS if _loads(name, data_dir, split))
+    if name == "drawings":
+        return SPLITS
     root = Path(data_dir)
     if name in PUBLISHED and PUBLISHED[name].splits:
         return PUBLISHED[name].splits(root)
-    return tuple(split for split in SPLITS if (root / f"{split}.txt").is_file()) or SPLITS
+    return tuple(split for split in SPLITS if (root / f"{split}.txt").exists()) or SPLITS
+
+
+def _loads(name: str, data_dir: str | Path | None, split: str) -> bool:
+    try:
+        return len(load(name, data_dir, split)) > 0
+    except UserError:
+        return False
 
 
 def dataset_names() -> list[str]:
     """The names that `load` accepts."""
-    return sorted(["folder", "eg1800", "drawings", "mix", *PUBLISHED])
+    return sorted([*_BUILT_IN, *_REGISTERED])
 
 
 def _folder(root: Path, split: str, name: str) -> Dataset:
-    images, masks = by_stem(root / "images", IMAGE_SUFFIXES), by_stem(root / "masks", (".png", ".bmp", ".mat"))
+    images, masks = by_stem(root / "images", IMAGE_SUFFIXES), by_stem(root / "masks", MASK_SUFFIXES)
     stems = stems_of(root, split, sorted(images))
+    note = "" if split == "all" or lists_of(root) else division_note(sorted(images))
     listed = root / "classes.txt"
     names, colors = _read_classes(listed) if listed.is_file() else (_found_classes(list(masks.values())), None)
-    read = read_binary_mask if names is None else lambda path: read_labels(path, len(names))
+    binary = names is None or (len(names) == 2 and _only_void(list(masks.values())))
+    read = read_binary_mask if binary else lambda path: read_labels(path, len(names))
     files = {root / "images": images, root / "masks": masks}
-    return _paired(f"{name} {split}", stems, files, read, class_names=names or CLASS_NAMES, colors=colors)
+    return _paired(f"{name} {split}", stems, files, read, class_names=names or CLASS_NAMES, colors=colors, note=note)
 
 
 def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple | None]:
     """Names and colours of `classes.txt`: one class per line, background first, as `name` or `name R G B`."""
     names, colors = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for line in read_lines(path):
         words = line.split()
-        if not words:
-            continue
-        color = words[-3:] if len(words) > 3 and all(word.isdigit() for word in words[-3:]) else []
+        color = words[-3:] if len(words) > 3 and all(w.isascii() and w.isdigit() for w in words[-3:]) else []
         if any(int(value) > 255 for value in color):
-            raise UserError(f"{path}, line {number}: a colour is three numbers from 0 to 255. Received: {line!r}")
+            raise UserError(f"{path}: a colour is three numbers from 0 to 255. Received: {line!r}")
         names.append(" ".join(words[: len(words) - len(color)]))
         colors.append(tuple(map(int, color)))
     if not 2 <= len(names) <= VOID or len(set(names)) < len(names):
@@ -134,28 +214,43 @@ def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple | None]:
     return tuple(names), tuple(colors) if all(colors) else None
 
 
-def _found_classes(masks: list[Path], looked_at: int = 8) -> tuple[str, ...] | None:
+def _values(path: Path) -> np.ndarray:
+    """The values of a mask; 0 for one that cannot be read: whoever reads it will say so."""
+    try:
+        return np.unique(read_mask(path))
+    except UserError:
+        return np.zeros(1, np.uint8)
+
+
+def _a_few(masks: list[Path], count: int = 8) -> list[Path]:
+    return masks[:: max(1, len(masks) // count)]
+
+
+def _only_void(masks: list[Path]) -> bool:
+    """Whether grey masks hold 255 and 0 alone: of two classes, no label 1, all would be background or void."""
+    if any(holds_labels(path) for path in _a_few(masks)):
+        return False
+    values = np.unique(np.concatenate([_values(path) for path in _a_few(masks)] or [np.zeros(1, np.uint8)]))
+    return VOID in values and 1 not in values
+
+
+def _found_classes(masks: list[Path]) -> tuple[str, ...] | None:
     """Numbered classes where masks hold labels that no list names; None for masks of 0 and 255.
 
     Palettes and MATLAB files hold labels. Grey masks tell by the values in a few of them: between 0 and 255 a smoothed
-    edge goes through all greys, labels stay low. A mask that cannot be read says nothing here; whoever reads it will.
+    edge goes through all greys, labels stay low.
     """
 
-    def values(path: Path) -> np.ndarray:
-        try:
-            return np.setdiff1d(read_mask(path), VOID)
-        except UserError:
-            return np.zeros(1, np.uint8)
+    def highest(path: Path) -> int:
+        return int(np.setdiff1d(_values(path), VOID).max(initial=0))
 
     labelled = [path for path in masks if holds_labels(path)]
     if not masks or (labelled and len(labelled) < len(masks)):
         return None
-    if not labelled:
-        highest = max(values(path).max(initial=0) for path in masks[:: max(1, len(masks) // looked_at)])
-        if highest <= 1 or highest > 127:
-            return None
+    if not labelled and not 1 < max(map(highest, _a_few(masks))) <= 127:
+        return None
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        count = 1 + max(int(found.max(initial=0)) for found in pool.map(values, masks))
+        count = 1 + max(pool.map(highest, masks))
     return CLASS_NAMES if count <= 2 else ("background", *(f"class {i}" for i in range(1, count)))
 
 
@@ -171,20 +266,23 @@ def _paired(title, stems, files: dict[Path, dict[str, Path]], read, **facts) -> 
 
 
 def _drawings(split: str) -> Dataset:
-    first, count = {"train": (0, 1000), "val": (1000, 100), "test": (1100, 200)}[split]
+    first, count = {"train": (0, 1000), "val": (1000, 100), "test": (1100, 200), "all": (0, 1300)}[split]
     names = tuple(f"drawing-{first + i:04d}" for i in range(count))
     return Dataset(f"drawings {split}", names, lambda i: drawings.draw(first + i))
 
 
 def _require_partners(stems: list[str], folders: dict[Path, dict[str, Path]]) -> None:
-    missing = [
-        f"{folder / stem}.* (listed, not there)"
-        for folder, files in folders.items()
-        for stem in stems
-        if stem not in files
-    ]
+    missing = [_absent(folder, stem, files) for folder, files in folders.items() for stem in stems if stem not in files]
     if missing:
         raise UserError(_listing("Photos and masks do not pair up:", missing))
+
+
+def _absent(folder: Path, stem: str, files: dict[str, Path]) -> str:
+    other = next((path.name for path in sorted(folder.glob(f"{glob.escape(stem)}.*"))), None)
+    if other is None:
+        return f"{folder / stem}.* (listed, not there)"
+    kinds = ", ".join(sorted({path.suffix for path in files.values()}))
+    return f"{folder / other} (its kind does not count here; those that are read end in {kinds})"
 
 
 def _same_size(image: np.ndarray, labels: np.ndarray, mask_path: Path) -> tuple[np.ndarray, np.ndarray]:

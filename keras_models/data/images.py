@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import stat
 import zlib
 from pathlib import Path
 
@@ -11,15 +13,68 @@ import PIL.Image
 
 from keras_models.command import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+HEIC_SUFFIXES = (".heic", ".heif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", *HEIC_SUFFIXES)
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".mat")  # JPEG and the like blur the labels
 VOID = 255  # the label of a pixel that counts in no loss and no metric
+MAX_PIXELS = 100_000_000  # of a photo or mask: more takes a gigabyte to work on
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """RGB uint8 (height, width, 3), turned upright as its EXIF orientation says. UserError names an unreadable file."""
     path = Path(path)
+    if path.suffix.lower() in HEIC_SUFFIXES:
+        return _read_heic(path)
     image = _decode(path, cv2.IMREAD_COLOR)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _read_heic(path: Path) -> np.ndarray:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UserError(
+            f"{path} is a HEIC photo. To read it: pip install 'pocketseg[heic]'; or export it as JPEG."
+        ) from error
+    try:
+        photo = pillow_heif.open_heif(read_bytes(path), convert_hdr_to_8bit=True)
+        _refuse_huge(path, photo.size)
+        return np.asarray(photo.to_pillow().convert("RGB"))
+    except (ValueError, EOFError, RuntimeError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is no readable image: {error}. Export it as JPEG.") from error
+
+
+def image_size(path: str | Path, data: bytes | None = None) -> tuple[int, int] | None:
+    """(width, height) that an image says it has, before any pixel is read; None for what Pillow does not know."""
+    try:
+        with PIL.Image.open(io.BytesIO(read_bytes(path) if data is None else data)) as image:
+            return image.size
+    except PIL.Image.DecompressionBombError:
+        return MAX_PIXELS, MAX_PIXELS
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """What a file holds. UserError for a folder, a pipe, a link to nothing and whatever else cannot be read."""
+    path = Path(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UserError(f"{path} is no file, but a folder or a pipe. Remove it.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def _refuse_huge(path: Path, size: tuple[int, int] | None) -> None:
+    if size and size[0] * size[1] > MAX_PIXELS:
+        shown = "more than that" if size == (MAX_PIXELS, MAX_PIXELS) else f"{size[0]}x{size[1]}"
+        raise UserError(
+            f"{path} is too large: {shown}, of at most {MAX_PIXELS // 10**6} million pixels. Scale it down, its mask "
+            "alike."
+        )
 
 
 def read_binary_mask(path: str | Path) -> np.ndarray:
@@ -81,8 +136,13 @@ def read_mat(path: str | Path, variable: str | None = None) -> np.ndarray:
     """Labels uint8 (height, width) of a MATLAB file: of `variable`, or of the only two-dimensional one in it."""
     import scipy.io
 
+    content_bytes = read_bytes(path)
     try:
-        content = scipy.io.loadmat(path)
+        for _, shape, _ in scipy.io.whosmat(io.BytesIO(content_bytes)):
+            _refuse_huge(Path(path), (shape[-1], int(np.prod(shape[:-1]))))
+        content = scipy.io.loadmat(io.BytesIO(content_bytes))
+    except UserError:
+        raise
     except (scipy.io.matlab.MatReadError, OSError, ValueError, TypeError, zlib.error, NotImplementedError) as error:
         raise UserError(f"{path} is no MATLAB file that SciPy reads: {error}") from error
     arrays = {k: v for k, v in content.items() if not k.startswith("__") and getattr(v, "ndim", 0) == 2}
@@ -93,35 +153,44 @@ def read_mat(path: str | Path, variable: str | None = None) -> np.ndarray:
             f"{path} has no array of labels {variable or ''}; expected one variable (height, width). Found: "
             f"{', '.join(arrays) or 'none'}"
         )
-    return arrays[variable].astype(np.uint8)
+    labels = arrays[variable].astype(np.uint8)
+    wrong = arrays[variable][labels != arrays[variable]]
+    if wrong.size:
+        raise UserError(f"{path} holds the label {wrong.flat[0]:g}. Labels are whole numbers from 0 to 255.")
+    return labels
 
 
 def _read_palette_indices(path: Path) -> np.ndarray:
     """The indices of a palette image: OpenCV would turn them into colours."""
+    data = read_bytes(path)
+    _refuse_huge(path, image_size(path, data))
     try:
-        with PIL.Image.open(path) as image:
+        with PIL.Image.open(io.BytesIO(data)) as image:
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path} is a damaged PNG: {error}. Export it again.") from error
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:
+    data = read_bytes(path)
+    _refuse_huge(path, image_size(path, data))
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    try:
-        image = cv2.imdecode(data, flags) if data.size else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:
         image = None
     if image is None:
-        raise UserError(f"{path} is no readable image ({data.size} bytes). Remove it from the list or replace it.")
+        raise UserError(f"{path} is no readable image ({len(data)} bytes). Remove it from the list or replace it.")
     return image
 
 
 def _png_has_palette(path: Path) -> bool:
-    with path.open("rb") as file:
-        header = file.read(26)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            header = file.read(26)
+    except OSError:
+        return False  # whoever reads it says why
     return header.startswith(b"\x89PNG") and header[25:26] == b"\x03"
 
 

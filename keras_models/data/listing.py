@@ -2,30 +2,125 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 from keras_models.command import UserError
+from keras_models.data.images import IMAGE_SUFFIXES, read_bytes
 
 SPLITS = ("train", "val", "test")
+SHARES = {"train": 8, "val": 1, "test": 1}  # of ten photos, where a folder has no lists
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """The files of `folder` that end in one of `suffixes`, by stem. UserError for two of one stem, and for none."""
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Expected files that end in {', '.join(suffixes)} there.")
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes}
+    present = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found: dict[str, Path] = {}
+    for path in present:
+        if path.suffix.lower() in suffixes and found.setdefault(path.stem, path) != path:
+            raise UserError(
+                f"{found[path.stem]} and {path.name} have one stem, so that one of them would be left out. Remove or "
+                "rename one."
+            )
+    if present and not found:
+        kinds = ", ".join(f"{n} {kind or 'without'}" for kind, n in Counter(p.suffix for p in present).most_common(5))
+        raise UserError(f"{folder} holds no file that ends in {', '.join(suffixes)}. It holds: {kinds}.")
+    return found
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty, stripped. UserError for what is no file or not UTF-8."""
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start + 1}). Save it as UTF-8.") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def stem_of(line: str) -> str:
+    """The stem that a line of a list names: its file's name without folder and without an image's suffix."""
+    name = Path(line).name
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def read_list(path: Path) -> list[str]:
+    """The stems that a list names, one per line. UserError for an empty list and for a photo named twice."""
+    stems = [stem_of(line) for line in read_lines(path)]
+    if not stems:
+        raise UserError(f"{path} is empty. Expected one photo's name per line.")
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    if twice:
+        raise UserError(f"{path} names {_some(twice)} more than once. Remove the repeated lines.")
+    return stems
+
+
+def lists_of(root: Path) -> dict[str, list[str]]:
+    """The stems of each list that `root` has, by split. UserError for lists that share photos."""
+    paths = {split: root / f"{split}.txt" for split in SPLITS}
+    lists = {split: read_list(path) for split, path in paths.items() if path.exists() or path.is_symlink()}
+    splits = list(lists)
+    for i, split in enumerate(splits):
+        for other in splits[i + 1 :]:
+            shared = sorted(set(lists[split]) & set(lists[other]))
+            if shared:
+                raise UserError(
+                    f"{paths[split]} and {paths[other].name} share {len(shared)} photo(s): {_some(shared)}. What is "
+                    "measured on a photo that was trained on says nothing; remove them from one list."
+                )
+    return lists
 
 
 def stems_of(root: Path, split: str, stems: list[str]) -> list[str]:
-    """The stems of a split: from its list, or every tenth photo for validation where the folder has no lists at all."""
-    listing = root / f"{split}.txt"
-    if listing.is_file():
-        stems = [Path(line.strip()).stem for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if not stems:
-            raise UserError(f"{listing} is empty. Expected one photo's name per line.")
-        return stems
-    if any((root / f"{other}.txt").is_file() for other in SPLITS):
-        raise UserError(f"There is no {listing}, though {root} has lists of other splits. Write it, one name per line.")
-    chosen = {"train": [s for i, s in enumerate(stems) if i % 10 < 8], "val": stems[8::10], "test": stems[9::10]}[split]
+    """The stems of a split, or of `all`: from the lists, or out of `stems` where the folder has no lists at all."""
+    lists = lists_of(root)
+    if split == "all":
+        return [stem for found in lists.values() for stem in found] or stems
+    if split in lists:
+        return lists[split]
+    if lists:
+        raise UserError(
+            f"There is no {root / split}.txt, though {root} has lists of other splits. Write it, one name per line."
+        )
+    chosen = divide(stems)[split]
     if not chosen:
         raise UserError(f"{root} has {len(stems)} photos: too few for a {split} split. Ten is the least.")
     return chosen
+
+
+def divide(stems: list[str]) -> dict[str, list[str]]:
+    """Eight tenths to train, one to val and one to test, the photos of a burst to the same split.
+
+    A burst is what has the same name but for a number at its end, after `_`, `-`, a space, a dot or a bracket. Where
+    that leaves fewer than ten bursts, the numbers just count the photos, and each stands for itself.
+    """
+    groups = bursts(stems)
+    filled = dict.fromkeys(SPLITS, 0)
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for group in groups:
+        split = min(SPLITS, key=lambda split: filled[split] / SHARES[split])
+        filled[split] += len(group)
+        splits[split] += group
+    return splits
+
+
+def bursts(stems: list[str]) -> list[list[str]]:
+    """The stems in the groups that `divide` keeps together."""
+    groups: dict[str, list[str]] = {}
+    for stem in stems:
+        groups.setdefault(re.sub(r"[ _.(-]+\d+\)?$", "", stem), []).append(stem)
+    return list(groups.values()) if len(groups) >= 10 else [[stem] for stem in stems]
+
+
+def division_note(stems: list[str]) -> str:
+    """What `divide` does with `stems`, in a sentence."""
+    groups = bursts(stems)
+    kept = f", {len(groups)} groups of one name kept together" if len(groups) < len(stems) else ""
+    counts = ", ".join(f"{len(found)} {split}" for split, found in divide(stems).items())
+    return f"No lists: the {len(stems)} photos are divided by their names{kept}: {counts}."
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_models.command import UserError
 from keras_models.data.images import IMAGE_SUFFIXES, VOID, holds_labels, read_mask, read_mat
-from keras_models.data.listing import SPLITS, by_stem, stems_of
+from keras_models.data.listing import SPLITS, by_stem, read_list, stems_of
 from keras_models.data.parts import BACKGROUND, HANDS, HEAD, LOWER, PARTS, UPPER, body_parts
 
 Files = tuple[list[str], dict[Path, dict[str, Path]]]
@@ -167,7 +167,7 @@ def _voc_files(root: Path, split: str) -> Files:
     if not listing.is_file():
         raise UserError(f"There is no {listing}. --data-dir must name the year's folder of VOCdevkit, as VOC2012.")
     folders = {root / "JPEGImages": IMAGE_SUFFIXES, root / "SegmentationClass": (".png",)}
-    return listing.read_text(encoding="utf-8").split(), {f: by_stem(f, suffixes) for f, suffixes in folders.items()}
+    return read_list(listing), {f: by_stem(f, suffixes) for f, suffixes in folders.items()}
 
 
 def _voc_person(path: Path) -> np.ndarray:
