@@ -20,7 +20,7 @@ class AccuracyOptions:
     """The command's flags."""
 
     model: str = option(positional=True, metavar="MODEL", help="run folder, preset or .keras")
-    dataset: str = option("eg1800", choices=data.dataset_names(), help="kind of dataset")
+    dataset: str = option("eg1800", metavar="KIND", help="kind of dataset")
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     split: str = option("test", choices=("val", "test"), help="which split")
     title: str | None = option(None, help="what the table calls it (default: MODEL)")

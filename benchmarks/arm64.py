@@ -52,7 +52,7 @@ class ArmOptions:
     """The command's flags."""
 
     model: str = option(positional=True, metavar="MODEL.tflite", help="the model")
-    dataset: str | None = option(None, choices=data.dataset_names(), help="kind of dataset")
+    dataset: str | None = option(None, metavar="KIND", help="kind of dataset")
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     split: str = option("val", choices=("train", "val", "test"), help="which split")
     images: int = option(16, help="how many of its photos, evenly spread")

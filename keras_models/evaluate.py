@@ -18,7 +18,7 @@ import numpy as np
 
 from keras_models import command, data, metrics, pictures
 from keras_models.command import UserError, option
-from keras_models.data.datasets import read_each
+from keras_models.data.datasets import SPLITS, read_each
 from keras_models.data.pipeline import subsample
 from keras_models.models import Predictor, find, predictor
 
@@ -29,10 +29,10 @@ class EvaluateOptions:
 
     model: str = option(positional=True, metavar="MODEL", help="run folder, preset, .keras or .tflite")
     dataset: str | None = option(
-        None, choices=data.dataset_names(), help="kind of dataset (default: folder with --data-dir, else drawings)"
+        None, metavar="KIND", help="kind of dataset (default: folder with --data-dir, else drawings)"
     )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
-    split: str = option("test", choices=("train", "val", "test"), help="which split")
+    split: str = option("test", choices=(*SPLITS, "all"), help="which split")
     json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
     worst: str | None = option(None, metavar="FILE.png", help="write a contact sheet of the worst photos here")
     worst_count: int = option(12, help="photos on the contact sheet")
@@ -198,6 +198,8 @@ def main(argv: list[str] | None = None) -> int:
     if Path(options.model).suffix != ".tflite":
         find(options.model)
     dataset = data.load(name, options.data_dir, options.split)
+    if dataset.note:
+        print(dataset.note)
     progress = command.progress(f"measuring on {dataset.title}")
     worst = options.worst_count if options.worst else 0
     result = evaluate(predictor(options.model), dataset, progress, worst=worst)

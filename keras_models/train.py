@@ -31,8 +31,11 @@ class TrainOptions:
     """The command's flags. None leaves a number as the recipe has it; a number replaces it in every stage."""
 
     network: str | None = option(None, positional=True, metavar="NETWORK", help="a name of keras_models.names()")
-    dataset: str = option("drawings", choices=data.dataset_names(), help="which kind of dataset --data-dir holds")
+    dataset: str = option("drawings", metavar="KIND", help="which kind of dataset --data-dir holds")
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
+    cache_gb: float | None = option(
+        None, help="photos kept in memory, others are read again (default: a quarter of it)"
+    )
     recipe: str | None = option(None, help="paper, pocket or drawings (default: drawings for the drawings, else paper)")
     output: str | None = option(None, metavar="DIR", help="the run folder (default: runs/NETWORK-TIME)")
     resume: str | None = option(None, metavar="RUN", help="go on with this run folder exactly where it stopped")
@@ -135,7 +138,15 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
         print(f"{len(training.class_names)} classes: {', '.join(training.class_names)}")
     stages = [_prepare(stage, training) for stage in recipe.stages]
     largest = tuple(max(model.input_shape[axis] for _, model in stages) for axis in (1, 2))
-    samples = pipeline.cache(training, largest, command.progress(f"reading {training.title}"))
+    if training.note:
+        print(training.note)
+    samples = pipeline.cache(
+        training,
+        largest,
+        command.progress(f"reading {training.title}"),
+        zoom=max(stage.augmentation.zoom for stage, _ in stages),
+        limit=None if options.cache_gb is None else int(options.cache_gb * 1e9),
+    )
     if not options.resume:
         runs.write_run(folder, options, recipe, training, validation, _classes(stages[-1][0], training))
 
@@ -165,7 +176,9 @@ def _run_stage(number, count, stage, model, samples, validation, seed, folder, s
     steps = len(samples) // batch_size
     stage = dataclasses.replace(stage, epochs=-(-stage.iterations // steps) if stage.iterations else stage.epochs)
     if isinstance(stage.class_weights, str):
-        stage = dataclasses.replace(stage, class_weights=inverse_log_weights(samples, len(validation.class_names)))
+        stage = dataclasses.replace(
+            stage, class_weights=inverse_log_weights(samples.label_counts[: len(validation.class_names)])
+        )
     sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
     height, width = sizes["input_size"]
     print(f"stage {number} of {count}: {stage.network} at {height}x{width}, {stage.epochs} epochs", flush=True)
@@ -178,10 +191,9 @@ def _run_stage(number, count, stage, model, samples, validation, seed, folder, s
         first_epoch=0 if state is None else int(state["epoch"]),
         pairs=stage.consistency_weight > 0,
         edge_class=stage.edge_class,
+        heads=len(fitted.outputs),
         **sizes,
     )
-    if len(fitted.outputs) > 1:
-        batches = batches.map(lambda images, labels: (images, (labels,) * len(fitted.outputs)))
     classes, validation = len(validation.class_names), pipeline.evaluation_batches(validation, batch_size=16, **sizes)
     checkpoint = runs.Checkpoint(folder, number, stage.epochs, model, validation, classes)
     first_epoch = 0 if state is None else checkpoint.restore(state, fitted)

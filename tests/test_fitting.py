@@ -101,8 +101,8 @@ def test_consistency_is_nothing_for_equal_photos_and_something_for_others():
 
 
 def test_class_weights_are_the_inverse_logarithm_of_the_frequency():
-    samples = [(None, np.array([[0, 0, 0, 1], [0, 0, 0, 255]]))]
-    weights = stages.inverse_log_weights(samples, 3)
+    counts = np.array([6, 1, 0])
+    weights = stages.inverse_log_weights(counts)
     assert weights == pytest.approx([1 / np.log(1.1 + 6 / 7), 1 / np.log(1.1 + 1 / 7), 1 / np.log(1.1)])
 
 

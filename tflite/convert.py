@@ -53,7 +53,7 @@ class ConvertOptions:
     cluster: int | None = option(None, metavar="N", help="fine-tune until a kernel has no more than N distinct weights")
     dataset: str | None = option(
         None,
-        choices=data.dataset_names(),
+        metavar="KIND",
         help="what to fine-tune and calibrate on (default: folder with --data-dir, else what the run trained on)",
     )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")

@@ -33,7 +33,7 @@ class VerifyOptions:
     model: str = option(positional=True, metavar="OUT.tflite", help="the converted model")
     against: str = option(metavar="MODEL", help="the float network: preset, run folder or .keras")
     dataset: str | None = option(
-        None, choices=data.dataset_names(), help="kind of dataset (default: folder with --data-dir, else drawings)"
+        None, metavar="KIND", help="kind of dataset (default: folder with --data-dir, else drawings)"
     )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     split: str = option("val", choices=("train", "val", "test"), help="which split")

@@ -17,7 +17,7 @@ class CheckOptions:
     """The command's flags."""
 
     data_dir: str = option(positional=True, metavar="DIR", help="the dataset's folder")
-    dataset: str = option("folder", choices=[n for n in data.dataset_names() if n != "drawings"], help="its kind")
+    dataset: str = option("folder", metavar="KIND", help="its kind")
     sheet: str | None = option(None, metavar="FILE.png", help="write a contact sheet of photos with their masks here")
     sheet_count: int = option(24, help="photos on the contact sheet")
 

@@ -28,7 +28,7 @@ class GenerateOptions:
 
     data_dir: str = option(positional=True, metavar="DIR", help="the dataset's folder")
     output: str = option(metavar="OUT", help="folder to write")
-    dataset: str = option("folder", choices=[n for n in data.dataset_names() if n != "drawings"], help="its kind")
+    dataset: str = option("folder", metavar="KIND", help="its kind")
     detector: str = option(
         "haar", help=f"what finds faces: {', '.join(faces.CASCADES)}, or your own as package.module:function"
     )
