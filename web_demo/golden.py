@@ -1,0 +1,178 @@
+"""Write what the page's tests compare with, computed by the project's own Python: golden vectors and a clip.
+
+    python web_demo/golden.py [--clip VIDEO --size 1280x720 --frames 60]
+
+Each array is one little-endian file build/golden/NAME.bin; golden.json beside them holds types and shapes. The clip
+(build/golden/clip.y4m) feeds Chromium's fake camera; without a VIDEO it shows drawn portraits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from itertools import cycle, islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from keras_models import command, data, predict
+from keras_models.data import drawings
+from tflite import runtime
+
+PRESETS = Path(__file__).resolve().parents[1] / "keras_models" / "presets"
+OUTPUT = Path(__file__).resolve().parent / "build" / "golden"
+
+
+def main() -> None:
+    """Write everything into web_demo/build/golden."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clip", type=Path, help="video of a person (default: drawings)")
+    parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the clip")
+    parser.add_argument("--frames", type=int, default=45)
+    options = parser.parse_args()
+    random = np.random.default_rng(7)
+    frames = list(islice(clip_frames(options.clip, tuple(map(int, options.size.split("x")))), options.frames))
+    arrays = tensors(random) | masks(random) | {"clip": np.stack(frames[:1])}
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    for path in sorted(PRESETS.glob("*/*.tflite")):
+        arrays |= {f"{path.stem}/{name}": array for name, array in whole_road(path, frames).items()}
+    cv2.imwrite(str(OUTPUT / "photo.png"), cv2.cvtColor(frames[0], cv2.COLOR_RGB2BGR))
+    write_y4m(OUTPUT / "clip.y4m", frames)
+    index = {}
+    for name, array in arrays.items():
+        path = OUTPUT / f"{name}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        array = np.ascontiguousarray(array)
+        array.astype(array.dtype.newbyteorder("<")).tofile(path)
+        index[name] = {"dtype": str(array.dtype), "shape": list(array.shape)}
+    command.write_text(OUTPUT / "golden.json", json.dumps(index, indent=1))
+    print(f"wrote {len(index)} golden vectors and a clip of {len(frames)} frames into {OUTPUT}")
+
+
+def clip_frames(path: Path | None, size: tuple[int, int]):
+    """Frames of a video, RGB uint8, the middle of each scaled to `size` (width, height); drawings without one."""
+    if path is None:
+        yield from (cover(drawings.draw(44 + i // 15)[0], size) for i in cycle(range(45)))
+    capture = cv2.VideoCapture(str(path))
+    while True:
+        done, frame = capture.read()
+        if not done:
+            return
+        yield cover(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), size)
+
+
+def cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.ascontiguousarray(predict._cover(image, size[::-1]))
+
+
+def write_y4m(path: Path, frames: list[np.ndarray]) -> None:
+    """Uncompressed 4:2:0 frames, 30 per second: what Chromium's fake camera reads, again and again."""
+    height, width = frames[0].shape[:2]
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C420jpeg\n".encode())
+        for frame in frames:
+            file.write(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes())
+
+
+def picture(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A smooth picture with noise and a hard edge."""
+    y, x = np.mgrid[0:height, 0:width]
+    wave = 128 + 90 * np.sin(x / 5)[..., None] * np.cos(y[..., None] / (4 + np.arange(3)))
+    image = np.where((x > width * 0.6)[..., None], 255 - wave, wave) + random.normal(0, 6, (height, width, 3))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def tensors(random) -> dict[str, np.ndarray]:
+    """A photo as each input type stores it, resized both ways; probabilities and classes of stored outputs."""
+    photo = picture(random, 97, 71)
+    prepared = {
+        f"resized-{h}x{w}": data.prepare_image(photo, (h, w)) for h, w in ((24, 16), (97, 71), (130, 99), (1, 1))
+    }
+    one = random.integers(0, 256, (9, 7, 1)).astype(np.uint8)
+    two = random.integers(0, 256, (9, 7, 2)).astype(np.uint8)
+    five = random.normal(0, 3, (9, 7, 5)).astype(np.float32)
+    stored = random.integers(0, 256, (9, 7, 5)).astype(np.uint8)
+    real = {"one": (one - 120.0) * 0.05, "two": (two - 110.0) * 0.07, "five": five, "stored": (stored - 99.0) * 0.03}
+    return {
+        "photo": photo,
+        **prepared,
+        "float32": prepared["resized-24x16"].astype(np.float32) / 255,
+        **{"one": one, "two": two, "five": five, "stored": stored},
+        **{f"{name}-foreground": predict.foreground(logits).astype(np.float32) for name, logits in real.items()},
+        "five-classes": five.argmax(-1).astype(np.uint8),
+        "stored-classes": stored.argmax(-1).astype(np.uint8),
+    }
+
+
+def masks(random) -> dict[str, np.ndarray]:
+    """Smoothing over time, filled contours, edge refinement, the opacity of `predict` and its blurred background."""
+    frames = cv2.blur(random.random((4, 21, 18), np.float32).transpose(1, 2, 0), (5, 5)).transpose(2, 0, 1)
+    frames[2, 5:12] = 1
+    smoothed = [frames[0]]
+    for frame in frames[1:]:
+        smoothed.append(predict.smooth(smoothed[-1], frame, 0.6))
+    blobs = (cv2.blur(random.random((40, 33)), (3, 3)) > 0.5).astype(np.uint8)
+    cv2.circle(blobs, (16, 20), 12, 1, 2)
+    y, x = np.mgrid[0:360, 0:270]
+    person = np.clip((100 - np.hypot(y - 210, x - 135)) / 30 + 0.5, 0, 1).astype(np.float32)
+    large = picture(random, 360, 270)
+    mask, small = (data.prepare_image(plane, (160, 160)) for plane in (person, large))
+    plain = predict.alpha(mask, large, refine=False)
+    return {
+        **{"frames": frames, "smoothed": np.stack(smoothed).astype(np.float32)},
+        **{"blobs": blobs, "filled": predict.fill_contours(blobs)},
+        **{"large": large, "mask": mask, "alpha": plain},
+        "alpha-refined": fast_guided_alpha(mask, small, large),
+        "blurred": predict._blend(large, predict._blurred(large, plain, 0.03), plain),
+        "tinted": predict._blend(np.broadcast_to(np.uint8((40, 200, 90)), large.shape), large, plain * 0.5),
+    }
+
+
+def fast_guided_alpha(mask: np.ndarray, small: np.ndarray, large: np.ndarray) -> np.ndarray:
+    """`predict.alpha` refined, with the guided filter's lines fitted at the mask's size (He and Sun, 2015)."""
+    radius = max(1, round(max(mask.shape) / 100))
+
+    def grey(image):
+        return image.astype(np.float32) @ np.float32([0.299, 0.587, 0.114]) / 255
+
+    def mean(plane):
+        return cv2.blur(plane, (2 * radius + 1, 2 * radius + 1))
+
+    guide = grey(small)
+    slope = (mean(guide * mask) - mean(guide) * mean(mask)) / (mean(guide * guide) - mean(guide) ** 2 + 1e-3)
+    offset = mean(mean(mask) - slope * mean(guide))
+    slope, offset = (data.prepare_image(plane, large.shape[:2]) for plane in (mean(slope), offset))
+    return np.clip((np.clip(slope * grey(large) + offset, 0, 1) - 0.5) * 2.5 + 0.5, 0, 1)
+
+
+def whole_road(path: Path, frames: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """From a photo to the person's opacity or the classes, as `predict` goes with the model at `path`."""
+    segmenter = runtime.Segmenter(path)
+    spec, (photo, *_) = segmenter.spec, frames
+    logits = segmenter.logits(photo)
+    vectors = {
+        "input": segmenter._quantize(data.prepare_image(photo, segmenter.input_size)),
+        "labels": predict.labels_at(
+            logits if logits.shape[-1] > 1 else np.concatenate([0 * logits, logits], -1), photo.shape[:2]
+        ),
+    }
+    if spec["labels"][0] != "background":
+        return vectors
+    probability = predict.foreground(logits)
+    if segmenter.fills_contours:
+        probability = predict.fill_contours(probability, spec["threshold"])
+    masks = [predict.alpha(predict.foreground(segmenter.logits(frame)), frame, refine=False) for frame in frames[::3]]
+    return {
+        **vectors,
+        "alpha": np.round(255 * predict.alpha(probability, photo, refine=False)).astype(np.uint8),
+        "alpha-refined": np.round(255 * predict.alpha(probability, photo, refine=True)).astype(np.uint8),
+        "clip": np.round(255 * np.stack(masks)).astype(np.uint8),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+/** Everything that touches pixels, in WebGL 2: the network's input, the refined mask, the finished picture. */
+
+import box from '../shaders/box.frag.glsl?raw';
+import common from '../shaders/common.glsl?raw';
+import compose from '../shaders/compose.frag.glsl?raw';
+import gauss from '../shaders/gauss.frag.glsl?raw';
+import line from '../shaders/line.frag.glsl?raw';
+import moments from '../shaders/moments.frag.glsl?raw';
+import resize from '../shaders/resize.frag.glsl?raw';
+import shrink from '../shaders/shrink.frag.glsl?raw';
+import triangle from '../shaders/triangle.vert.glsl?raw';
+import type { Mask } from './tensor.ts';
+
+/** The numbers that compose.frag.glsl knows. */
+export const EFFECTS = { none: 0, blur: 1, background: 2, colour: 3, cutout: 4, mask: 5, parts: 6 } as const;
+
+export interface Look {
+  effect: keyof typeof EFFECTS;
+  /** The blur's sigma as a share of the longer side. */
+  blur: number;
+  /** RGB 0-1: what is behind, or the mask's tint. */
+  paint: [number, number, number];
+  refine: boolean;
+  threshold: number;
+  mirror: boolean;
+}
+
+interface Texture {
+  id: WebGLTexture;
+  width: number;
+  height: number;
+  frame?: WebGLFramebuffer;
+}
+
+/** A picture on its way: kept until its own mask is there, so that both are shown in step. */
+export interface Shot {
+  picture: Texture;
+  /** At the network's input size. */
+  small: Texture;
+}
+
+type Source = TexImageSource & { width?: number; height?: number };
+const PROGRAMS = { box, compose, gauss, line, moments, resize, shrink };
+
+export class Renderer {
+  private readonly gl: WebGL2RenderingContext;
+  private readonly programs: Record<keyof typeof PROGRAMS, WebGLProgram>;
+  private readonly places = new Map<WebGLProgram, Map<string, WebGLUniformLocation | null>>();
+  private readonly real: number; // a format that can be drawn to, for values beyond 0-1
+  private readonly textures = new Map<string, Texture>();
+  private background: Texture | null = null;
+  private behind: Texture | null = null;
+
+  /** Throws an Error in words when the browser has no WebGL 2 that can draw to half floats. */
+  constructor(readonly canvas: HTMLCanvasElement) {
+    const gl = canvas.getContext('webgl2', { antialias: false, depth: false, powerPreference: 'high-performance' });
+    if (!gl) throw new Error('This browser has no WebGL 2, which the page draws with. A current browser has it.');
+    this.gl = gl;
+    const full = gl.getExtension('EXT_color_buffer_float');
+    if (!full && !gl.getExtension('EXT_color_buffer_half_float'))
+      throw new Error('This device cannot draw to half-float textures, which the page needs.');
+    this.real = full ? gl.RGBA32F : gl.RGBA16F;
+    this.programs = Object.fromEntries(
+      Object.entries(PROGRAMS).map(([name, source]) => [name, this.compile(name, source)]),
+    ) as typeof this.programs;
+    gl.disable(gl.DITHER);
+  }
+
+  /** The longest side of a picture that can be drawn. */
+  get maxSide(): number {
+    return Math.min(this.gl.getParameter(this.gl.MAX_TEXTURE_SIZE), this.gl.getParameter(this.gl.MAX_RENDERBUFFER_SIZE));
+  }
+
+  /** Takes a picture in; `slot` says whose place it takes. Returns it with its RGBA bytes at the network's input size. */
+  take(source: Source, width: number, height: number, slot: number, input: { width: number; height: number }) {
+    const { gl } = this;
+    const picture = this.texture(`picture ${slot}`, width, height, gl.RGBA8, gl.LINEAR);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, source);
+    const small = this.texture(`small ${slot}`, input.width, input.height, gl.RGBA8, gl.LINEAR);
+    this.draw('resize', small, { picture, target: [input.width, input.height] });
+    const rgba = new Uint8Array(4 * input.width * input.height);
+    gl.readPixels(0, 0, input.width, input.height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
+    return { shot: { picture, small } as Shot, rgba };
+  }
+
+  /** The picture behind people, or null. */
+  setBackground(source: (ImageBitmap | HTMLCanvasElement) | null): void {
+    const { gl } = this;
+    this.background = source && this.texture('background', source.width, source.height, gl.RGBA8, gl.LINEAR);
+    if (source) gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, source.width, source.height, gl.RGBA, gl.UNSIGNED_BYTE, source);
+  }
+
+  /** RGB 0-255 of each class; black ones are left as they are. */
+  setPalette(colors: number[][]): void {
+    const { gl } = this;
+    const bytes = new Uint8Array(4 * 256);
+    colors.forEach((rgb, i) => bytes.set([...rgb, rgb.some((value) => value > 0) ? 255 : 0], 4 * i));
+    this.texture('palette', 256, 1, gl.RGBA8, gl.NEAREST);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, 256, 1, gl.RGBA, gl.UNSIGNED_BYTE, bytes);
+  }
+
+  /** Draws a picture with its mask, `scale` times its size; without a mask, the picture alone. */
+  show({ picture, small }: Shot, mask: Mask | null, look: Look, scale = 1): void {
+    const { canvas } = this;
+    const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(scale * side)));
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    let effect: keyof typeof EFFECTS = mask ? look.effect : 'none';
+    if (effect === 'background' && !this.background) effect = 'colour';
+    const { threshold } = look;
+    const lines = mask && effect !== 'none' && effect !== 'parts' ? this.lines(small, mask, look.refine) : picture;
+    if (effect === 'blur') this.behind = this.blur(picture, lines, look);
+    const behind = effect === 'blur' ? this.behind! : (this.background ?? picture);
+    const classes = this.classes(effect === 'parts' ? mask : null);
+    const larger = Math.max(width / behind.width, height / behind.height);
+    this.draw('compose', null, {
+      ...{ picture, lines, behind, classes, palette: this.textures.get('palette') ?? picture, threshold },
+      effect: { int: EFFECTS[effect] },
+      paint: look.paint,
+      target: [width, height],
+      cover: [width / (behind.width * larger), height / (behind.height * larger)],
+      mirror: { int: look.mirror ? 1 : 0 },
+    });
+  }
+
+  /** Slope and offset of the mask's local lines (the guided filter), or the mask itself. */
+  private lines(picture: Texture, mask: Mask, refine: boolean): Texture {
+    const { gl, real } = this;
+    const { width, height } = mask;
+    const place = (name: string) => this.texture(name, width, height, real, gl.NEAREST);
+    const values = this.texture('mask', width, height, gl.R32F, gl.NEAREST);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RED, gl.FLOAT, mask.foreground);
+    this.draw('moments', place('a'), { picture, mask: values });
+    // The window of predict.guided_filter, a hundredth of the picture's longer side, at the mask's size.
+    const radius = refine ? Math.max(1, Math.round(Math.max(width, height) / 100)) : 0;
+    const mean = (from: string, to: Texture) => {
+      if (!refine) return this.textures.get(from)!;
+      this.draw('box', place('b'), { plane: this.textures.get(from)!, direction: { ints: [1, 0] }, radius: { int: radius } });
+      this.draw('box', to, { plane: this.textures.get('b')!, direction: { ints: [0, 1] }, radius: { int: radius } });
+      return to;
+    };
+    const moments = mean('a', place('c'));
+    const result = this.texture('lines', width, height, gl.RGBA16F, gl.LINEAR);
+    this.draw('line', refine ? place('a') : result, { moments, refine: { int: refine ? 1 : 0 } });
+    return refine ? mean('a', result) : result;
+  }
+
+  /** The picture blurred without its people: colours times weight, and weight. */
+  private blur(picture: Texture, lines: Texture, { blur, threshold }: Look): Texture {
+    const { gl } = this;
+    const sigma = blur * Math.max(picture.width, picture.height);
+    const factor = 2 ** Math.max(2, Math.ceil(Math.log2(sigma / 5)));
+    const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side / factor)));
+    const place = (name: string) => this.texture(name, width, height, gl.RGBA16F, gl.LINEAR);
+    this.draw('shrink', place('blur a'), { picture, lines, threshold, target: [width, height] });
+    const step = { sigma: sigma / factor };
+    this.draw('gauss', place('blur b'), { plane: this.textures.get('blur a')!, direction: { ints: [1, 0] }, ...step });
+    this.draw('gauss', place('blur a'), { plane: this.textures.get('blur b')!, direction: { ints: [0, 1] }, ...step });
+    return this.textures.get('blur a')!;
+  }
+
+  private classes(mask: Mask | null): Texture {
+    const { gl } = this;
+    const texture = this.texture('classes', mask?.width ?? 1, mask?.height ?? 1, gl.R8UI, gl.NEAREST);
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    const values = mask?.classes ?? new Uint8Array(1);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, texture.width, texture.height, gl.RED_INTEGER, gl.UNSIGNED_BYTE, values);
+    return texture;
+  }
+
+  /** The texture of that name, bound; made anew when its size changes. */
+  private texture(name: string, width: number, height: number, format: number, filter: number): Texture {
+    const { gl } = this;
+    let texture = this.textures.get(name);
+    if (texture?.width === width && texture.height === height) {
+      gl.activeTexture(gl.TEXTURE0);
+      gl.bindTexture(gl.TEXTURE_2D, texture.id);
+      return texture;
+    }
+    if (texture) {
+      gl.deleteTexture(texture.id);
+      gl.deleteFramebuffer(texture.frame ?? null);
+    }
+    texture = { id: gl.createTexture()!, width, height };
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, texture.id);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, format, width, height);
+    for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
+    for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
+    this.textures.set(name, texture);
+    return texture;
+  }
+
+  /** One pass of a shader into a texture (null: the canvas). A number is a float, a Texture its sampler. */
+  private draw(name: keyof typeof PROGRAMS, to: Texture | null, values: Record<string, Uniform>): void {
+    const { gl } = this;
+    const program = this.programs[name];
+    if (to && !to.frame) {
+      to.frame = gl.createFramebuffer()!;
+      gl.bindFramebuffer(gl.FRAMEBUFFER, to.frame);
+      gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, to.id, 0);
+    }
+    gl.bindFramebuffer(gl.FRAMEBUFFER, to?.frame ?? null);
+    gl.viewport(0, 0, to?.width ?? this.canvas.width, to?.height ?? this.canvas.height);
+    gl.useProgram(program);
+    let unit = 0;
+    for (const [key, value] of Object.entries(values)) {
+      const place = this.place(program, key);
+      if (typeof value === 'number') gl.uniform1f(place, value);
+      else if (Array.isArray(value)) (value.length === 2 ? gl.uniform2fv : gl.uniform3fv).call(gl, place, value);
+      else if ('int' in value) gl.uniform1i(place, value.int);
+      else if ('ints' in value) gl.uniform2iv(place, value.ints);
+      else {
+        gl.activeTexture(gl.TEXTURE0 + unit);
+        gl.bindTexture(gl.TEXTURE_2D, value.id);
+        gl.uniform1i(place, unit++);
+      }
+    }
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+
+  private place(program: WebGLProgram, key: string): WebGLUniformLocation | null {
+    let known = this.places.get(program);
+    if (!known) this.places.set(program, (known = new Map()));
+    if (!known.has(key)) known.set(key, this.gl.getUniformLocation(program, key));
+    return known.get(key)!;
+  }
+
+  private compile(name: string, fragment: string): WebGLProgram {
+    const { gl } = this;
+    const program = gl.createProgram()!;
+    for (const [type, source] of [[gl.VERTEX_SHADER, triangle], [gl.FRAGMENT_SHADER, fragment]] as const) {
+      const shader = gl.createShader(type)!;
+      gl.shaderSource(shader, common + source);
+      gl.compileShader(shader);
+      gl.attachShader(program, shader);
+    }
+    gl.linkProgram(program);
+    if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
+      const logs = gl.getAttachedShaders(program)!.map((shader) => gl.getShaderInfoLog(shader)).join('');
+      throw new Error(`The graphics driver refuses ${name}.frag.glsl: ${logs || gl.getProgramInfoLog(program)}`);
+    }
+    return program;
+  }
+}
+
+type Uniform = number | number[] | { int: number } | { ints: number[] } | Texture;

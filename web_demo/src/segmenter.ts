@@ -1,0 +1,64 @@
+/** The page's side of the network's worker. */
+
+import Worker from './segmenter.worker.ts?worker';
+import type { ModelSpec } from './spec.ts';
+import type { Mask } from './tensor.ts';
+
+/** `wasm` is the folder of LiteRT.js' files; `gpu` allows WebGPU; `rgba` has the network's input size. */
+export type Request = { id: number } & (
+  | { kind: 'open'; wasm: string; model: Uint8Array; spec: ModelSpec; gpu: boolean }
+  | ({ kind: 'run'; rgba: Uint8Array } & MaskChoices)
+);
+export interface MaskChoices {
+  /** Share of the previous mask where nothing moves. */
+  smoothing: number;
+  fillContours: boolean;
+  /** The picture has nothing to do with the previous one. */
+  fresh: boolean;
+}
+export interface Answer {
+  id: number;
+  problem?: string;
+  /** What runs the model, in words. */
+  processor?: string;
+  mask?: Mask;
+  /** Of packing, the network and reading its output. */
+  ms?: number;
+}
+
+export class Segmenter {
+  private readonly worker = new Worker();
+  private readonly waiting = new Map<number, (answer: Answer) => void>();
+  private next = 0;
+
+  constructor() {
+    this.worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+      this.waiting.get(data.id)?.(data);
+      this.waiting.delete(data.id);
+    };
+    this.worker.onerror = (event) => {
+      for (const [id, answered] of this.waiting) answered({ id, problem: event.message || 'The network stopped.' });
+      this.waiting.clear();
+    };
+  }
+
+  /** Opens a model and tells what runs it. Rejects with a sentence for the person. */
+  async open(model: Uint8Array, spec: ModelSpec, gpu: boolean): Promise<string> {
+    const wasm = new URL('wasm/', document.baseURI).href;
+    return (await this.ask({ kind: 'open', wasm, model, spec, gpu })).processor!;
+  }
+
+  /** The mask of RGBA pixels at the model's input size. */
+  async run(rgba: Uint8Array, choices: MaskChoices): Promise<{ mask: Mask; ms: number }> {
+    const { mask, ms } = await this.ask({ kind: 'run', rgba, ...choices });
+    return { mask: mask!, ms: ms! };
+  }
+
+  private ask(request: Omit<Extract<Request, { kind: 'open' }>, 'id'> | Omit<Extract<Request, { kind: 'run' }>, 'id'>) {
+    const id = this.next++;
+    return new Promise<Answer>((resolve, reject) => {
+      this.waiting.set(id, (answer) => (answer.problem ? reject(new Error(answer.problem)) : resolve(answer)));
+      this.worker.postMessage({ ...request, id });
+    });
+  }
+}

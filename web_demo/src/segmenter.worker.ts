@@ -1,0 +1,108 @@
+/** The network beside the page: opens models, runs them one picture after the other, keeps the previous mask. */
+
+import { type CompiledModel, isWebGPUSupported, loadAndCompile, loadLiteRt, supportsFeature, Tensor } from '@litertjs/core';
+import type { Answer, Request } from './segmenter.ts';
+import type { ModelSpec } from './spec.ts';
+import { fillContours, type Mask, packInput, readOutput, smooth } from './tensor.ts';
+
+let runtime: Promise<unknown> | undefined;
+let threads = 1;
+let model: CompiledModel | undefined;
+let spec: ModelSpec;
+let previous: Float32Array | undefined;
+
+/** LiteRT.js from the page's own folder, with threads where the page is isolated and the browser has what they need. */
+async function load(folder: string): Promise<void> {
+  const may = self.crossOriginIsolated && (await supportsFeature('threads')) && (await supportsFeature('relaxedSimd'));
+  if (may) threads = Math.min(4, navigator.hardwareConcurrency);
+  // Emscripten would look beside this worker, and start its threads with it.
+  const options = { locateFile: (name: string) => folder + name, mainScriptUrlOrBlob: `${folder}litert_wasm_threaded_internal.js` };
+  Object.assign(self, { Module: options });
+  await loadLiteRt(folder, { threads: threads > 1 });
+}
+
+async function open(request: Extract<Request, { kind: 'open' }>): Promise<string> {
+  runtime ??= load(request.wasm);
+  await runtime;
+  spec = request.spec;
+  previous = undefined;
+  model?.delete();
+  model = undefined;
+  const cpu = await compile(request.model, 'wasm');
+  const gpu = request.gpu && isWebGPUSupported() ? await trusted(request.model, cpu) : 'no WebGPU here';
+  if (typeof gpu === 'string') {
+    model = cpu;
+    const onCpu = `CPU (WebAssembly, ${threads} ${threads > 1 ? 'threads' : 'thread'})`;
+    return request.gpu ? `${onCpu}; ${gpu}` : onCpu;
+  }
+  cpu.delete();
+  model = gpu;
+  return 'GPU (WebGPU)';
+}
+
+async function compile(bytes: Uint8Array, accelerator: 'wasm' | 'webgpu'): Promise<CompiledModel> {
+  const compiled = await loadAndCompile(bytes, { accelerator, cpuOptions: { numThreads: threads } });
+  for (const [side, details, tensor] of [
+    ['input', compiled.getInputDetails(), spec.input],
+    ['output', compiled.getOutputDetails(), spec.output],
+  ] as const) {
+    const expected = `1,${tensor.height},${tensor.width},${tensor.channels} ${tensor.dtype}`;
+    const found = details.map(({ shape, dtype }) => `${[...shape]} ${dtype}`).join(' and ');
+    if (found !== expected) throw new Error(`The model's ${side} is ${found}; its spec says ${expected}.`);
+  }
+  return compiled;
+}
+
+/** The model on the GPU if all of it runs there, gives the mask that `cpu` gives and is no slower; else why not. */
+async function trusted(bytes: Uint8Array, cpu: CompiledModel): Promise<CompiledModel | string> {
+  let gpu: CompiledModel | undefined;
+  try {
+    gpu = await compile(bytes, 'webgpu');
+    if (!gpu.isFullyAccelerated) throw new Error('WebGPU does not know all its operations');
+    const picture = Uint8Array.from({ length: 4 * spec.input.width * spec.input.height }, (_, i) => 128 + 100 * Math.sin(i / 999));
+    const [a, b] = [await infer(cpu, picture), await infer(gpu, picture)];
+    const difference = a.mask.foreground.reduce((sum, value, i) => sum + Math.abs(value - b.mask.foreground[i]), 0);
+    if (!(difference / a.mask.foreground.length < 0.02)) throw new Error('WebGPU gave another mask');
+    const [slow, fast] = [await infer(cpu, picture), await infer(gpu, picture)];
+    if (fast.ms > 1.5 * slow.ms) throw new Error(`WebGPU took ${fast.ms.toFixed()} ms, the CPU ${slow.ms.toFixed()} ms`);
+    return gpu;
+  } catch (error) {
+    gpu?.delete();
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function infer(compiled: CompiledModel, rgba: Uint8Array): Promise<{ mask: Mask; ms: number }> {
+  const started = performance.now();
+  const input = new Tensor(packInput(rgba, spec) as Uint8Array<ArrayBuffer>, [1, spec.input.height, spec.input.width, 3]);
+  let outputs: Tensor[] = [];
+  try {
+    outputs = await compiled.run(input);
+    const values = (await outputs[0].data()) as Uint8Array | Float32Array;
+    return { mask: readOutput(values, spec), ms: performance.now() - started };
+  } finally {
+    input.delete();
+    for (const output of outputs) output.delete();
+  }
+}
+
+async function run(request: Extract<Request, { kind: 'run' }>): Promise<Answer> {
+  if (!model) throw new Error('No model is open.');
+  const { mask, ms } = await infer(model, request.rgba);
+  if (previous && !request.fresh) smooth(previous, mask.foreground, request.smoothing);
+  previous = mask.foreground.slice();
+  if (request.fillContours) fillContours(mask, spec.threshold);
+  return { id: request.id, mask, ms };
+}
+
+let queue = Promise.resolve();
+self.onmessage = ({ data }: MessageEvent<Request>) => {
+  queue = queue.then(async () => {
+    try {
+      const answer: Answer = data.kind === 'open' ? { id: data.id, processor: await open(data) } : await run(data);
+      self.postMessage(answer);
+    } catch (error) {
+      self.postMessage({ id: data.id, problem: error instanceof Error ? error.message : String(error) } satisfies Answer);
+    }
+  });
+};

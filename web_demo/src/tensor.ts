@@ -1,0 +1,103 @@
+/** Between pixels and the network's numbers: pure functions, the same as the project's Python. */
+
+import { hasParts, type ModelSpec } from './spec.ts';
+
+/** The network's input of RGBA pixels at its input size. */
+export function packInput(rgba: Uint8Array, spec: ModelSpec): Uint8Array | Float32Array {
+  const { dtype, scale, zeroPoint, height, width } = spec.input;
+  const packed = dtype === 'uint8' ? new Uint8ClampedArray(3 * height * width) : new Float32Array(3 * height * width);
+  // The real value of a byte is its 1/255.
+  const value = Float32Array.from({ length: 256 }, (_, byte) =>
+    dtype === 'uint8' ? Math.round(byte / 255 / scale) + zeroPoint : byte / 255);
+  for (let from = 0, to = 0; to < packed.length; from += 4) {
+    packed[to++] = value[rgba[from]];
+    packed[to++] = value[rgba[from + 1]];
+    packed[to++] = value[rgba[from + 2]];
+  }
+  return dtype === 'uint8' ? new Uint8Array(packed.buffer) : (packed as Float32Array);
+}
+
+export interface Mask {
+  width: number;
+  height: number;
+  /** The probability, 0-1, that a pixel is no background. */
+  foreground: Float32Array;
+  /** The likeliest class of each pixel, where there are more than background and foreground. */
+  classes: Uint8Array | null;
+}
+
+/** What the network's output (height, width, channels) says. */
+export function readOutput(values: Uint8Array | Float32Array, spec: ModelSpec): Mask {
+  const { height, width, channels, scale, zeroPoint, dtype } = spec.output;
+  const real = (value: number) => (value - zeroPoint) * scale;
+  const foreground = new Float32Array(height * width);
+  const classes = hasParts(spec) ? new Uint8Array(height * width) : null;
+  const mask = { width, height, foreground, classes };
+  if (spec.kind === 'labels') {
+    foreground.forEach((_, i) => (foreground[i] = values[i] > 0 ? 1 : 0));
+    classes?.set(values);
+  } else if (channels === 1) {
+    const one = spec.kind === 'logits' ? (value: number) => sigmoid(real(value)) : real;
+    const table = dtype === 'uint8' ? Float32Array.from({ length: 256 }, (_, byte) => one(byte)) : null;
+    for (let i = 0; i < foreground.length; i++) foreground[i] = table ? table[values[i]] : one(values[i]);
+  } else if (spec.kind === 'probabilities') {
+    likeliest(values, channels, (i, best, start) => {
+      foreground[i] = 1 - real(values[start]);
+      if (classes) classes[i] = best - start;
+    });
+  } else {
+    // exp of a stored value less the largest: 256 differences are all there are.
+    const table = dtype === 'uint8' ? Float32Array.from({ length: 256 }, (_, less) => Math.exp(-less * scale)) : null;
+    likeliest(values, channels, (i, best, start) => {
+      let sum = 0;
+      for (let c = start; c < start + channels; c++)
+        sum += table ? table[values[best] - values[c]] : Math.exp(values[c] - values[best]);
+      const background = table ? table[values[best] - values[start]] : Math.exp(values[start] - values[best]);
+      foreground[i] = 1 - background / sum;
+      if (classes) classes[i] = best - start;
+    });
+  }
+  return mask;
+}
+
+function likeliest(values: Uint8Array | Float32Array, channels: number, take: (i: number, best: number, start: number) => void) {
+  for (let i = 0, start = 0; start < values.length; i++, start += channels) {
+    let best = start;
+    for (let c = start + 1; c < start + channels; c++) if (values[c] > values[best]) best = c;
+    take(i, best, start);
+  }
+}
+
+const sigmoid = (logit: number) => 1 / (1 + Math.exp(-Math.min(30, Math.max(-30, logit))));
+
+/**
+ * Mixes up to `share` of the `previous` frame's mask into `mask` where the two nearly agree. Where they differ much the
+ * person has moved, and the new mask is taken as it is: no ghost trails a moving hand.
+ */
+export function smooth(previous: Float32Array, mask: Float32Array, share: number): void {
+  for (let i = 0; i < mask.length; i++) {
+    const kept = share * Math.max(0, 1 - 2 * Math.abs(mask[i] - previous[i]));
+    mask[i] = previous[i] * kept + mask[i] * (1 - kept);
+  }
+}
+
+/** 1 where an outer contour of the foreground encloses background: what no path of 4 neighbours joins to the border. */
+export function fillContours(mask: Mask, threshold: number): void {
+  const { width, height, foreground } = mask;
+  const outside = new Uint8Array(width * height);
+  const stack: number[] = [];
+  const visit = (i: number) => {
+    if (outside[i] || foreground[i] >= threshold) return;
+    outside[i] = 1;
+    stack.push(i);
+  };
+  for (let x = 0; x < width; x++) (visit(x), visit((height - 1) * width + x));
+  for (let y = 0; y < height; y++) (visit(y * width), visit((y + 1) * width - 1));
+  for (let i = stack.pop(); i !== undefined; i = stack.pop()) {
+    if (i % width > 0) visit(i - 1);
+    if (i % width < width - 1) visit(i + 1);
+    if (i >= width) visit(i - width);
+    if (i < width * (height - 1)) visit(i + width);
+  }
+  for (let i = 0; i < foreground.length; i++) if (!outside[i] && foreground[i] < threshold) foreground[i] = 1;
+}

@@ -1,0 +1,129 @@
+/** The shaders in Chromium's software WebGL against the project's Python. */
+
+import { createServer, type ViteDevServer } from 'vite';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Look } from '../src/renderer.ts';
+import { browse, ROOT } from './browser.ts';
+import { bytes, compare, floats, golden, rgba } from './golden.ts';
+
+let server: ViteDevServer;
+let browser: Awaited<ReturnType<typeof browse>>;
+let page: Page;
+
+beforeAll(async () => {
+  server = await createServer({ root: ROOT, mode: 'test', logLevel: 'error', server: { port: 0, hmr: false, ws: false } });
+  await server.listen();
+  const url = server.resolvedUrls!.local[0];
+  browser = await browse(null);
+  page = await browser.context.newPage();
+  await page.route('**/blank', (route) => route.fulfill({ contentType: 'text/html', body: '<canvas></canvas>' }));
+  await page.goto(`${url}blank`);
+  // As text: Vitest rewrites imports of its own files.
+  await page.evaluate(`import('${url}src/renderer.ts').then(({ Renderer }) => {
+    window.renderer = new Renderer(document.querySelector('canvas'));
+  })`);
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+const LOOK: Look = { effect: 'cutout', blur: 0.03, paint: [0, 0, 0], refine: false, threshold: 0.5, mirror: false };
+
+interface Job {
+  photo: number[];
+  width: number;
+  height: number;
+  input: { width: number; height: number };
+  look?: Look;
+  mask?: { width: number; height: number; foreground: number[]; classes: number[] | null };
+  colors?: number[][];
+}
+
+/** The network's input and, with a mask, the drawn RGBA picture, both with their first row first. */
+async function draw(job: Job): Promise<{ input: Uint8Array; drawn: Uint8Array }> {
+  const { input, drawn } = await page.evaluate((job) => {
+    const { renderer } = window as any;
+    const photo = new ImageData(new Uint8ClampedArray(job.photo), job.width, job.height);
+    if (job.colors) renderer.setPalette(job.colors);
+    const { shot, rgba } = renderer.take(photo, job.width, job.height, 0, job.input);
+    const text = (values: Uint8Array) => Array.from(values, (value) => String.fromCharCode(value)).join('');
+    if (!job.mask) return { input: text(rgba), drawn: '' };
+    const { foreground, classes, ...size } = job.mask;
+    renderer.show(shot, { ...size, foreground: new Float32Array(foreground), classes: classes && new Uint8Array(classes) }, job.look);
+    const gl = renderer.canvas.getContext('webgl2');
+    const pixels = new Uint8Array(4 * job.width * job.height);
+    gl.readPixels(0, 0, job.width, job.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    const row = (y: number) => pixels.subarray(4 * job.width * y, 4 * job.width * (y + 1));
+    const rows = Array.from({ length: job.height }, (_, y) => text(row(job.height - 1 - y)));
+    return { input: text(rgba), drawn: rows.join('') };
+  }, job);
+  return { input: new Uint8Array(Buffer.from(input, 'latin1')), drawn: new Uint8Array(Buffer.from(drawn, 'latin1')) };
+}
+
+const channel = (pixels: Uint8Array, at: number) => Float32Array.from({ length: pixels.length / 4 }, (_, i) => pixels[4 * i + at]);
+const rgb = (pixels: Uint8Array) => pixels.filter((_, i) => i % 4 < 3);
+const scaled = (values: Float32Array) => values.map((value) => 255 * value);
+
+test.each(['24x16', '97x71', '130x99', '1x1'])('a photo at the size %s is what OpenCV makes of it', async (size) => {
+  const { values, shape: [height, width] } = golden('photo');
+  const [rows, columns] = size.split('x').map(Number);
+  const { input } = await draw({ photo: [...rgba(values as Uint8Array)], width, height, input: { width: columns, height: rows } });
+  const { most, mean } = compare(rgb(input), bytes(`resized-${size}`));
+  expect(most).toBeLessThanOrEqual(1); // a place between two pixels has fewer digits in a float than in a double
+  expect(mean).toBeLessThan(0.005);
+});
+
+function person(look: Partial<Look>): Job {
+  const { values, shape: [height, width] } = golden('large');
+  const mask = { width: 160, height: 160, foreground: [...floats('mask')], classes: null };
+  return { photo: [...rgba(values as Uint8Array)], width, height, input: { width: 160, height: 160 }, mask, look: { ...LOOK, ...look } };
+}
+
+test('the opacity without refinement is that of predict', async () => {
+  const { most, mean } = compare(channel((await draw(person({}))).drawn, 3), scaled(floats('alpha')));
+  expect(most).toBeLessThan(3);
+  expect(mean).toBeLessThan(0.3);
+});
+
+test('the refined opacity is the fast guided filter, edges follow the photo', async () => {
+  const { most, mean } = compare(channel((await draw(person({ refine: true }))).drawn, 3), scaled(floats('alpha-refined')));
+  expect(most).toBeLessThan(6);
+  expect(mean).toBeLessThan(0.5);
+  expect(compare(floats('alpha'), floats('alpha-refined')).most).toBeGreaterThan(0.1); // it does something
+});
+
+test('the blurred background is that of predict, nobody glows', async () => {
+  const { mean } = compare(rgb((await draw(person({ effect: 'blur' }))).drawn), bytes('blurred'));
+  expect(mean).toBeLessThan(1);
+});
+
+test('the mask is tinted as predict tints it', async () => {
+  const { drawn } = await draw(person({ effect: 'mask', paint: [40 / 255, 200 / 255, 90 / 255] }));
+  expect(compare(rgb(drawn), bytes('tinted')).most).toBeLessThan(3);
+});
+
+test('classes are shown in their colours, a black one as the photo is', async () => {
+  const photo = new Array(4 * 8 * 8).fill(100);
+  const colors = [[0, 0, 0], [200, 0, 0], [0, 0, 200]];
+  const mask = { width: 4, height: 1, foreground: [0, 1, 1, 1], classes: [0, 0, 1, 2] };
+  const { drawn } = await draw({ photo, width: 8, height: 8, input: { width: 4, height: 4 }, colors, mask, look: { ...LOOK, effect: 'parts' } });
+  const row = (at: number) => [...channel(drawn, at).subarray(24, 32)];
+  expect(row(0)).toEqual([100, 100, 100, 100, 150, 150, 50, 50]);
+  expect(row(2)).toEqual([100, 100, 100, 100, 50, 50, 150, 150]);
+});
+
+test('a mirrored picture keeps its background unmirrored', async () => {
+  const photo = [...rgba(Uint8Array.from([10, 10, 10, 20, 20, 20]))];
+  const mask = { width: 2, height: 1, foreground: [1, 0], classes: null };
+  await page.evaluate(() => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 2, height: 1 });
+    const context = canvas.getContext('2d')!;
+    context.fillStyle = 'rgb(200 0 0)';
+    context.fillRect(0, 0, 1, 1);
+    (window as any).renderer.setBackground(canvas);
+  });
+  const { drawn } = await draw({ photo, width: 2, height: 1, input: { width: 2, height: 1 }, mask, look: { ...LOOK, effect: 'background', mirror: true } });
+  expect([...channel(drawn, 0)]).toEqual([200, 10]);
+});
