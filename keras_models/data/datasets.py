@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
 import glob
 import importlib
 import os
@@ -58,6 +59,8 @@ class Dataset:
     mirrored: tuple[tuple[int, int], ...] = ()  # pairs of labels, left and right, that a mirrored photo exchanges
     shares: tuple[float, ...] | None = None  # how often training draws each photo; None: all alike
     note: str = ""  # what was decided in the user's place, in a sentence, for a command to say
+    paths: Callable[[int], tuple[Path, Path]] | None = None  # the files of photo and mask, where there are such
+    read_mask: Callable[[Path], np.ndarray] | None = None  # labels of a mask's file
 
     def __len__(self) -> int:
         return len(self.names)
@@ -67,7 +70,9 @@ class Dataset:
         indices = tuple(indices)
         names = tuple(self.names[i] for i in indices)
         shares = None if self.shares is None else tuple(self.shares[i] for i in indices)
-        return replace(self, title=title, names=names, load=lambda i: self.load(indices[i]), shares=shares)
+        paths = None if self.paths is None else lambda i: self.paths(indices[i])
+        load = lambda i: self.load(indices[i])  # noqa: E731
+        return replace(self, title=title, names=names, load=load, shares=shares, paths=paths)
 
 
 Reader = Callable[[Path | None, str], Dataset]
@@ -160,7 +165,7 @@ def _joined(name: str, data_dir: str | Path | None) -> Dataset:
         part, index = places[i]
         return part.load(index)
 
-    return replace(parts[0], title=f"{name} all", names=names, load=load_one, shares=None, note="")
+    return replace(parts[0], title=f"{name} all", names=names, load=load_one, shares=None, note="", paths=None)
 
 
 def splits(name: str, data_dir: str | Path | None) -> tuple[str, ...]:
@@ -191,12 +196,18 @@ def _folder(root: Path, split: str, name: str) -> Dataset:
     images, masks = by_stem(root / "images", IMAGE_SUFFIXES), by_stem(root / "masks", MASK_SUFFIXES)
     stems = stems_of(root, split, sorted(images))
     note = "" if split == "all" or lists_of(root) else division_note(sorted(images))
-    listed = root / "classes.txt"
-    names, colors = _read_classes(listed) if listed.is_file() else (_found_classes(list(masks.values())), None)
-    binary = names is None or (len(names) == 2 and _only_void(list(masks.values())))
-    read = read_binary_mask if binary else lambda path: read_labels(path, len(names))
+    read, names, colors = folder_masks(root, list(masks.values()))
     files = {root / "images": images, root / "masks": masks}
     return _paired(f"{name} {split}", stems, files, read, class_names=names or CLASS_NAMES, colors=colors, note=note)
+
+
+def folder_masks(root: Path, masks: list[Path]) -> tuple[Callable[[Path], np.ndarray], tuple | None, tuple | None]:
+    """How the masks of a folder are read, and the names and colours of its classes, as far as there are such."""
+    listed = root / "classes.txt"
+    names, colors = _read_classes(listed) if listed.is_file() else (_found_classes(masks), None)
+    if names is None or (len(names) == 2 and _only_void(masks)):
+        return read_binary_mask, names, colors
+    return functools.partial(read_labels, classes=len(names)), names, colors
 
 
 def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple | None]:
@@ -262,7 +273,10 @@ def _paired(title, stems, files: dict[Path, dict[str, Path]], read, **facts) -> 
     def load(i: int):
         return _same_size(read_image(images[stems[i]]), read(masks[stems[i]]), masks[stems[i]])
 
-    return Dataset(title, tuple(stems), load, **facts)
+    def paths(i: int) -> tuple[Path, Path]:
+        return images[stems[i]], masks[stems[i]]
+
+    return Dataset(title, tuple(stems), load, paths=paths, read_mask=read, **facts)
 
 
 def _drawings(split: str) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import stat
 import zlib
@@ -20,16 +21,19 @@ VOID = 255  # the label of a pixel that counts in no loss and no metric
 MAX_PIXELS = 100_000_000  # of a photo or mask: more takes a gigabyte to work on
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """RGB uint8 (height, width, 3), turned upright as its EXIF orientation says. UserError names an unreadable file."""
+def read_image(path: str | Path, data: bytes | None = None, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """RGB uint8 (height, width, 3), turned upright as its EXIF orientation says. UserError names an unreadable file.
+
+    `data`: what the file holds, if it was read already. `flags`: OpenCV's, to decode a JPEG at a reduced size.
+    """
     path = Path(path)
+    data = read_bytes(path) if data is None else data
     if path.suffix.lower() in HEIC_SUFFIXES:
-        return _read_heic(path)
-    image = _decode(path, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return _read_heic(path, data)
+    return cv2.cvtColor(_decode(path, data, flags), cv2.COLOR_BGR2RGB)
 
 
-def _read_heic(path: Path) -> np.ndarray:
+def _read_heic(path: Path, data: bytes) -> np.ndarray:
     try:
         import pillow_heif
     except ImportError as error:
@@ -37,7 +41,7 @@ def _read_heic(path: Path) -> np.ndarray:
             f"{path} is a HEIC photo. To read it: pip install 'pocketseg[heic]'; or export it as JPEG."
         ) from error
     try:
-        photo = pillow_heif.open_heif(read_bytes(path), convert_hdr_to_8bit=True)
+        photo = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
         _refuse_huge(path, photo.size)
         return np.asarray(photo.to_pillow().convert("RGB"))
     except (ValueError, EOFError, RuntimeError, OSError) as error:
@@ -46,10 +50,20 @@ def _read_heic(path: Path) -> np.ndarray:
         raise UserError(f"{path} is no readable image: {error}. Export it as JPEG.") from error
 
 
-def image_size(path: str | Path, data: bytes | None = None) -> tuple[int, int] | None:
+def open_image(data: bytes) -> PIL.Image.Image:
+    """An image's head: its size, mode and EXIF, no pixel yet. OSError, SyntaxError or ValueError for what is none."""
+    if data[4:8] == b"ftyp":  # HEIC, if its reader is there
+        with contextlib.suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+    return PIL.Image.open(io.BytesIO(data))
+
+
+def _image_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) that an image says it has, before any pixel is read; None for what Pillow does not know."""
     try:
-        with PIL.Image.open(io.BytesIO(read_bytes(path) if data is None else data)) as image:
+        with open_image(data) as image:
             return image.size
     except PIL.Image.DecompressionBombError:
         return MAX_PIXELS, MAX_PIXELS
@@ -121,7 +135,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         return read_mat(path)
     if _png_has_palette(path):
         return _read_palette_indices(path)
-    mask = _decode(path, cv2.IMREAD_UNCHANGED)
+    mask = _decode(path, read_bytes(path), cv2.IMREAD_UNCHANGED)
     if mask.ndim == 3:
         raise UserError(
             f"{path} has {mask.shape[2]} channels. A mask is one channel: grey, 0 for background and 255 for "
@@ -163,17 +177,16 @@ def read_mat(path: str | Path, variable: str | None = None) -> np.ndarray:
 def _read_palette_indices(path: Path) -> np.ndarray:
     """The indices of a palette image: OpenCV would turn them into colours."""
     data = read_bytes(path)
-    _refuse_huge(path, image_size(path, data))
+    _refuse_huge(path, _image_size(data))
     try:
-        with PIL.Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path} is a damaged PNG: {error}. Export it again.") from error
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
-    data = read_bytes(path)
-    _refuse_huge(path, image_size(path, data))
+def _decode(path: Path, data: bytes, flags: int) -> np.ndarray:
+    _refuse_huge(path, _image_size(data))
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:
