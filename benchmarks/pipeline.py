@@ -10,9 +10,8 @@ import keras
 import numpy as np
 
 from benchmarks import machine
-from keras_models import build, data
+from keras_models import build, data, registry
 from keras_models.data import Augmentation, pipeline
-from keras_models.training.recipes import RECIPES
 from keras_models.training.stages import compiled
 
 BATCH, FEED_BATCHES, TRAIN_STEPS = 30, 20, 8
@@ -21,7 +20,7 @@ BATCH, FEED_BATCHES, TRAIN_STEPS = 30, 20, 8
 def main() -> None:
     """Measure, print and write results/pipeline.json."""
     model = build("extremec3")
-    stage = RECIPES["extremec3"]["paper"].stages[-1]
+    stage = registry.network("extremec3").recipes["paper"].stages[-1]
     size = model.input_shape[1:3]
     samples = pipeline.cache(data.load("drawings").subset(range(200), "drawings"), size)
     batches = iter(pipeline.training_batches(samples, size, size, BATCH, Augmentation(), seed=0))

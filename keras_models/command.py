@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import importlib
+import math
+import operator
 import os
 import shutil
 import sys
@@ -28,19 +31,57 @@ def option(
     positional: bool = False,
     metavar=None,
     flags: tuple[str, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    kw_only: bool = False,
 ):
     """A dataclass field that is also a command-line option; without a default it is required.
 
     `flags`: what it is called on the command line, where that is not the field's name (`output` is also `-o`).
+    `least`, `most`, `above`, `below`: the range of its number, or of each of its numbers, which `check` enforces.
     """
+    limits = {"at least": least, "above": above, "at most": most, "below": below}
     metadata = {"help": help, "choices": choices, "positional": positional, "metavar": metavar, "flags": flags}
-    return dataclasses.field(default=default, metadata=metadata)
+    metadata["limits"] = {words: limit for words, limit in limits.items() if limit is not None}
+    return dataclasses.field(default=default, metadata=metadata, kw_only=kw_only)
 
 
-def parse(options: type, argv: list[str] | None, *, program: str, description: str, example: str):
+_WITHIN = {"at least": operator.ge, "at most": operator.le, "above": operator.gt, "below": operator.lt}
+
+
+def check(instance) -> None:
+    """Raise UserError when a number of a dataclass made of `option`s is out of its range, or no finite number."""
+    for field in dataclasses.fields(instance):
+        value = getattr(instance, field.name)
+        numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, (int, float))]
+        limits = field.metadata.get("limits", {})
+        if all(math.isfinite(v) and all(_WITHIN[w](v, limit) for w, limit in limits.items()) for v in numbers):
+            continue
+        wanted = " and ".join(f"{words} {limit:g}" for words, limit in limits.items()) or "a finite number"
+        raise UserError(f"{flag_of(field)} must be {wanted}. Received: {value}")
+
+
+def flag_of(field: dataclasses.Field) -> str:
+    """What a field is called on the command line, `--learning-rate`."""
+    return (field.metadata.get("flags") or [f"--{field.name.replace('_', '-')}"])[-1]
+
+
+def parse(
+    options: type,
+    argv: list[str] | None,
+    *,
+    program: str,
+    description: str,
+    example: str,
+    more: dict[str, tuple[dataclasses.Field, object]] | None = None,
+):
     """An instance of the dataclass `options` from the command line; `--help` and mistakes end the program (exit 2).
 
-    `bool` fields become `--name` / `--no-name`, `tuple[T, ...]` fields take comma-separated values.
+    `bool` fields become `--name` / `--no-name`, `tuple[T, ...]` fields take comma-separated values. A number out of its
+    range is a UserError. `more`: fields of other dataclasses, each with its type, by the name under which they are
+    flags too; those that are given arrive as the dictionary `changes` of `options`.
     """
     parser = argparse.ArgumentParser(
         prog=program,
@@ -50,28 +91,42 @@ def parse(options: type, argv: list[str] | None, *, program: str, description: s
     )
     hints = typing.get_type_hints(options)
     for field in dataclasses.fields(options):
-        required = field.default is dataclasses.MISSING
-        text = field.metadata["help"]
-        if not required and field.default not in (None, "", False):
-            shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-            text += f" (default: {shown})"
-        arguments = {"help": text.replace("%", "%%")}
-        if hints[field.name] is bool:
-            arguments["action"] = argparse.BooleanOptionalAction
-        else:
-            arguments["type"] = _converter(hints[field.name])
-            arguments["choices"] = field.metadata["choices"]
-            arguments["metavar"] = field.metadata["metavar"]
-        if field.metadata["positional"]:
-            if not required:
-                arguments.update(nargs="?", default=field.default)
-            parser.add_argument(field.name, **arguments)
-        else:
-            default = {} if required else {"default": field.default}
-            named = [f"--{field.name.replace('_', '-')}"] + (["-o"] if field.name == "output" else [])
-            flags = field.metadata["flags"] or named
-            parser.add_argument(*flags, dest=field.name, required=required, **default, **arguments)
-    return options(**vars(parser.parse_args(argv)))
+        if field.name != "changes":
+            _add(parser, field, hints[field.name])
+    for name, (field, hint) in (more or {}).items():
+        _add(parser, field, hint, name)
+    values = vars(parser.parse_args(argv))
+    if more is not None:
+        values["changes"] = {name: value for name in more if (value := values.pop(name)) is not None}
+    made = options(**values)
+    check(made)
+    return made
+
+
+def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint, changed: str | None = None) -> None:
+    """Add the flag of a field; `changed`: its name when it replaces a number that something else has."""
+    required = field.default is dataclasses.MISSING and changed is None
+    text = field.metadata["help"]
+    if not required and changed is None and field.default not in (None, "", False):
+        shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        text += f" (default: {shown})"
+    arguments = {"help": text.replace("%", "%%")}
+    if hint is bool:
+        arguments["action"] = argparse.BooleanOptionalAction
+    else:
+        arguments["type"] = _converter(hint)
+        arguments["choices"] = field.metadata["choices"]
+        arguments["metavar"] = field.metadata["metavar"]
+    default = None if changed else field.default
+    if field.metadata["positional"]:
+        if not required:
+            arguments.update(nargs="?", default=default)
+        parser.add_argument(field.name, **arguments)
+        return
+    named = [flag_of(field)] + (["-o"] if field.name == "output" else [])
+    flags = field.metadata["flags"] or named
+    arguments |= {} if required else {"default": default}
+    parser.add_argument(*flags, dest=changed or field.name, required=required, **arguments)
 
 
 def _converter(hint) -> Callable[[str], object]:
@@ -86,6 +141,69 @@ def _converter(hint) -> Callable[[str], object]:
         values.__name__ = f"comma-separated {item.__name__}"
         return values
     return hint
+
+
+def dispatch(
+    verbs: dict[str, tuple[str, str]], argv: list[str] | None, *, program: str, description: str, example: str
+) -> int:
+    """Call `main(rest)` of the module that the first of the arguments names; `verbs`: name -> (module, description).
+
+    Returns its exit status. UserError for a verb that does not exist.
+    """
+    verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if verb in ("-h", "--help"):
+        print(f"usage: {program} VERB ...\n\n{description}\n\nverbs:")
+        print("\n".join(f"  {name:12s}{what}" for name, (_, what) in verbs.items()))
+        print(f"\nexample:\n  {example}")
+        return 0
+    if verb not in verbs:
+        raise UserError(f"Unknown verb. Valid names: {', '.join(verbs)}. Received: {verb!r}")
+    return importlib.import_module(verbs[verb][0]).main(rest) or 0
+
+
+def load_keras():
+    """Keras with its backend, imported without the lines that TensorFlow prints when it starts.
+
+    Commands call it once their options are known to be good: the import takes seconds. UserError when the backend
+    (KERAS_BACKEND, or Keras' own setting) is not installed.
+    """
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with _quiet():
+            import keras
+
+            keras.ops.zeros(1)  # the first operation looks for devices, and would report on them
+    except ImportError as error:
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        raise UserError(
+            f"Keras' backend {backend} cannot be imported ({error}). Install it, or choose another: "
+            "KERAS_BACKEND=tensorflow, jax or torch in the environment."
+        ) from error
+    return keras
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what C++ writes to standard error from the screen; it is shown when the block fails."""
+    try:
+        screen = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with tempfile.TemporaryFile() as log:
+        sys.stderr.flush()
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            log.seek(0)
+            os.write(screen, log.read())
+            raise
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:

@@ -12,15 +12,18 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
-from keras_models import command, data, metrics, pictures
+import keras_models as km
+from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data.datasets import SPLITS, read_each
 from keras_models.data.pipeline import subsample
-from keras_models.models import Predictor, find, predictor
+
+if TYPE_CHECKING:
+    from keras_models.models import Predictor
 
 
 @dataclass(frozen=True)
@@ -87,21 +90,21 @@ class Tally:
 
     def add(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """The next photos' labels at the input size, uint8 (photos, height, width); returns the predicted ones."""
-        predictions = np.asarray(metrics.predicted_labels(logits), np.uint8)
+        predictions = _numpy(km.metrics.predicted_labels(logits)).astype(np.uint8)
         if self.classes == 2:
             predictions = np.minimum(predictions, 1)
         labels = np.stack([subsample(mask, predictions.shape[1:]) for mask in labels])
-        per_image = _numpy(metrics.foreground_iou_per_image(labels, predictions))
+        per_image = _numpy(km.metrics.foreground_iou_per_image(labels, predictions))
         self.foreground_iou.extend(per_image)
-        self.boundary_iou.extend(_numpy(metrics.boundary_iou_per_image(labels, predictions)))
-        self.boundary_f_score.extend(_numpy(metrics.boundary_f_score_per_image(labels, predictions)))
+        self.boundary_iou.extend(_numpy(km.metrics.boundary_iou_per_image(labels, predictions)))
+        self.boundary_f_score.extend(_numpy(km.metrics.boundary_f_score_per_image(labels, predictions)))
         pairs = [(labels, predictions)]
         if self.classes > 2:
             pairs = [(truth[None], found[None]) for truth, found in zip(labels, predictions, strict=True)]
-        confusions = [_numpy(metrics.confusion_matrix(*pair, self.classes)) for pair in pairs]
+        confusions = [_numpy(km.metrics.confusion_matrix(*pair, self.classes)) for pair in pairs]
         self.confusion += sum(confusion.astype(np.int64) for confusion in confusions)
         if self.classes > 2:
-            per_image = [float(metrics.mean_iou(confusion)) for confusion in confusions]
+            per_image = [float(km.metrics.mean_iou(confusion)) for confusion in confusions]
         for iou, truth, found in zip(per_image, labels, predictions, strict=True):
             self.worst.add(iou, (len(self.image_iou), truth, found))
             self.image_iou.append(float(iou))
@@ -111,15 +114,15 @@ class Tally:
         """What was measured. UserError when no pixel of the labels counts."""
         if not self.confusion.any():
             raise UserError(f"Nothing to measure: every label of {self.dataset.title} is void.")
-        class_iou = [None if np.isnan(iou) else float(iou) for iou in _numpy(metrics.class_iou(self.confusion))]
+        class_iou = [None if np.isnan(iou) else float(iou) for iou in _numpy(km.metrics.class_iou(self.confusion))]
         figures = {
             "model": self.network.name,
             "data": self.dataset.title,
             "images": len(self.image_iou),
             "input_size": list(self.network.input_size),
             "foreground_iou": float(np.mean(self.foreground_iou)),
-            "mean_iou": float(metrics.mean_iou(self.confusion)),
-            "pixel_accuracy": float(metrics.pixel_accuracy(self.confusion)),
+            "mean_iou": float(km.metrics.mean_iou(self.confusion)),
+            "pixel_accuracy": float(km.metrics.pixel_accuracy(self.confusion)),
             "boundary_iou": float(np.mean(self.boundary_iou)),
             "boundary_f_score": float(np.mean(self.boundary_f_score)),
             "class_iou": dict(zip(self.dataset.class_names, class_iou, strict=True)),
@@ -165,6 +168,8 @@ def evaluate(
 
 
 def _numpy(tensor) -> np.ndarray:
+    import keras
+
     return keras.ops.convert_to_numpy(tensor)
 
 
@@ -194,15 +199,16 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python -m keras_models.evaluate runs/extremec3-20260101-120000 --dataset eg1800 --data-dir eg1800",
     )
+    command.load_keras()
     name = options.dataset or ("folder" if options.data_dir else "drawings")
     if Path(options.model).suffix != ".tflite":
-        find(options.model)
+        km.models.find(options.model)
     dataset = data.load(name, options.data_dir, options.split)
     if dataset.note:
         print(dataset.note)
     progress = command.progress(f"measuring on {dataset.title}")
     worst = options.worst_count if options.worst else 0
-    result = evaluate(predictor(options.model), dataset, progress, worst=worst)
+    result = evaluate(km.models.predictor(options.model), dataset, progress, worst=worst)
     print(_table(result))
     if options.json:
         command.write_text(options.json, json.dumps(result.figures, indent=1) + "\n")

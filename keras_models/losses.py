@@ -1,42 +1,30 @@
 """Losses for segmentation, on logits, with `keras.ops` alone (TensorFlow, JAX and PyTorch).
 
-Every loss takes `logits` (batch, height, width, channels) and integer `labels` (batch, height, width) or
-(batch, height, width, 1), and returns a float32 scalar. One channel means foreground against background: labels 0
-and 1, foreground where the logit is positive. Several channels mean one class each. Pixels of `ignore_label` count for
-nothing; a label that is neither a class nor `ignore_label` is the caller's mistake and is not looked for here.
+Every loss is a function of Keras' `(y_true, y_pred)` and an object for `compile`: `cross_entropy` and `CrossEntropy()`,
+whose options are the function's. `y_true` are integer labels (batch, height, width) or (batch, height, width, 1),
+`y_pred` logits (batch, height, width, channels); the result is a float32 scalar, the batch's. One channel means
+foreground against background: labels 0 and 1, foreground where the logit is positive. Several channels mean one class
+each. Pixels of `ignore_label` count for nothing; a label that is neither a class nor `ignore_label` is the caller's
+mistake and is not looked for here.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import inspect
 
+import keras
 from keras import ops
 
 # Errors closer to each other than a 65,536th of the largest are taken as equal by the Lovász losses. See `_lovasz`.
 LEVELS = 2**16
 
 
-def get(name: str, **options) -> Callable:
-    """The loss of that name as Keras' `compile` calls it, `f(labels, logits)`; `options` are the function's own."""
-    if name not in LOSSES:
-        raise ValueError(f"Unknown loss. Valid names: {', '.join(LOSSES)}. Received: {name!r}")
-    function = functools.partial(LOSSES[name], **options)
-
-    def loss(labels, logits):
-        # Keras squeezes a single channel out of the logits when the labels have none.
-        return function(logits if len(logits.shape) == 4 else logits[..., None], labels)
-
-    loss.__name__ = name
-    return loss
-
-
-def cross_entropy(logits, labels, class_weights: tuple[float, ...] | None = None, ignore_label: int | None = 255):
+def cross_entropy(y_true, y_pred, class_weights: tuple[float, ...] | None = None, ignore_label: int | None = 255):
     """Mean cross-entropy: of the sigmoid for one channel, of the softmax for several.
 
     `class_weights` has one number per class (background first when there is one channel); the mean is then weighted.
     """
-    logits, labels, weights = _prepare(logits, labels, ignore_label)
+    logits, labels, weights = _prepare(y_true, y_pred, ignore_label)
     if logits.shape[-1] == 1:
         logit = logits[..., 0]
         entropy = ops.softplus(logit) - logit * ops.cast(labels, "float32")
@@ -50,9 +38,9 @@ def cross_entropy(logits, labels, class_weights: tuple[float, ...] | None = None
     return ops.sum(entropy * weights) / ops.maximum(ops.sum(weights), 1e-6)
 
 
-def focal(logits, labels, gamma: float = 2.0, ignore_label: int | None = 255):
+def focal(y_true, y_pred, gamma: float = 2.0, ignore_label: int | None = 255):
     """Focal loss (Lin et al. 2017, equation 4): cross-entropy times (1 - the true class's probability)^gamma."""
-    logits, labels, weights = _prepare(logits, labels, ignore_label)
+    logits, labels, weights = _prepare(y_true, y_pred, ignore_label)
     probability, truth = _one_against_rest(logits, labels)
     if logits.shape[-1] == 1:
         probability, truth = (ops.concatenate([1 - x, x], axis=-1) for x in (probability, truth))
@@ -60,7 +48,7 @@ def focal(logits, labels, gamma: float = 2.0, ignore_label: int | None = 255):
     return ops.sum((1 - right) ** gamma * -ops.log(right) * weights) / ops.maximum(ops.sum(weights), 1e-6)
 
 
-def consistency(altered, plain):
+def consistency(plain, altered):
     """PortraitNet's consistency constraint: KL divergence of the logits for an altered photo from those for the plain.
 
     Both are (batch, height, width, channels) with two channels or more; the plain photo's are the target, and no
@@ -70,13 +58,13 @@ def consistency(altered, plain):
     return ops.mean(ops.sum(ops.exp(target) * (target - found), axis=-1))
 
 
-def soft_iou(logits, labels, ignore_label: int | None = 255):
+def soft_iou(y_true, y_pred, ignore_label: int | None = 255):
     """1 - IoU of the probabilities, per image and averaged: the differentiable twin of `metrics.foreground_iou`.
 
     With several channels it is the mean over the classes present in the image. One pixel is added to intersection and
     union, so that an image without foreground asks for an empty mask.
     """
-    logits, labels, weights = _prepare(logits, labels, ignore_label)
+    logits, labels, weights = _prepare(y_true, y_pred, ignore_label)
     probability, truth = _one_against_rest(logits, labels)
     weights = weights[..., None]
     pixels = (1, 2)
@@ -90,37 +78,37 @@ def soft_iou(logits, labels, ignore_label: int | None = 255):
 
 
 def cross_entropy_iou(
-    logits,
-    labels,
+    y_true,
+    y_pred,
     iou_weight: float = 1.0,
     class_weights: tuple[float, ...] | None = None,
     ignore_label: int | None = 255,
 ):
     """Cross-entropy plus `iou_weight` times the soft IoU loss."""
-    return cross_entropy(logits, labels, class_weights, ignore_label) + iou_weight * soft_iou(
-        logits, labels, ignore_label
+    return cross_entropy(y_true, y_pred, class_weights, ignore_label) + iou_weight * soft_iou(
+        y_true, y_pred, ignore_label
     )
 
 
-def lovasz_hinge(logits, labels, per_image: bool = False, ignore_label: int | None = 255):
+def lovasz_hinge(y_true, y_pred, per_image: bool = False, ignore_label: int | None = 255):
     """Lovász hinge (Berman et al. 2018, section 3.1) of the foreground's IoU; logits of one channel.
 
     The IoU is that of the whole batch, as in ExtremeC3Net's code, or the mean of the images' with `per_image`.
     """
-    return _hinge(*_prepare(logits, labels, ignore_label), per_image)
+    return _hinge(*_prepare(y_true, y_pred, ignore_label), per_image)
 
 
-def lovasz_softmax(logits, labels, classes: str = "present", per_image: bool = False, ignore_label: int | None = 255):
+def lovasz_softmax(y_true, y_pred, classes: str = "present", per_image: bool = False, ignore_label: int | None = 255):
     """Lovász softmax (Berman et al. 2018, section 3.2): mean over the classes of the surrogate of 1 - IoU.
 
     `classes`: "present" leaves out those that no pixel of the batch (image, with `per_image`) has; "all" does not.
     """
-    return _softmax(*_prepare(logits, labels, ignore_label), per_image, classes)
+    return _softmax(*_prepare(y_true, y_pred, ignore_label), per_image, classes)
 
 
-def lovasz(logits, labels, per_image: bool = False, ignore_label: int | None = 255):
+def lovasz(y_true, y_pred, per_image: bool = False, ignore_label: int | None = 255):
     """`lovasz_hinge` for one channel, `lovasz_softmax` over the present classes for several."""
-    return _hinge_or_softmax(*_prepare(logits, labels, ignore_label), per_image)
+    return _hinge_or_softmax(*_prepare(y_true, y_pred, ignore_label), per_image)
 
 
 def boundary_band(labels, kernel_size: int, ignore_label: int | None = 255):
@@ -141,34 +129,97 @@ def boundary_band(labels, kernel_size: int, ignore_label: int | None = 255):
     return ops.cast(dilated > eroded, "float32")
 
 
-def boundary_loss(logits, labels, kernel_size: int = 15, per_image: bool = False, ignore_label: int | None = 255):
+def boundary_loss(y_true, y_pred, kernel_size: int = 15, per_image: bool = False, ignore_label: int | None = 255):
     """`lovasz` over the pixels of `boundary_band` alone, all others ignored."""
-    band = boundary_band(labels, kernel_size, ignore_label)[..., 0]
-    logits, labels, weights = _prepare(logits, labels, ignore_label)
+    band = boundary_band(y_true, kernel_size, ignore_label)[..., 0]
+    logits, labels, weights = _prepare(y_true, y_pred, ignore_label)
     return _hinge_or_softmax(logits, labels, weights * band, per_image)
 
 
-def lovasz_with_boundary(
-    logits,
-    labels,
-    kernel_size: int = 15,
+def lovasz_boundary(
+    y_true,
+    y_pred,
+    kernel: int = 15,
     weight: float = 0.5,
     per_image: bool = False,
     ignore_label: int | None = 255,
 ):
     """ExtremeC3Net's loss (section 3.3): `lovasz` over the image plus `weight` times the `boundary_loss`."""
-    return lovasz(logits, labels, per_image, ignore_label) + weight * boundary_loss(
-        logits, labels, kernel_size, per_image, ignore_label
+    return lovasz(y_true, y_pred, per_image, ignore_label) + weight * boundary_loss(
+        y_true, y_pred, kernel, per_image, ignore_label
     )
 
 
+class _Loss(keras.losses.Loss):
+    """A function of this file with its options, as `compile` takes it."""
+
+    function = None
+
+    def __init__(self, name: str | None = None, **options):
+        inspect.signature(self.function).bind(None, None, **options)  # TypeError for an option that is none
+        super().__init__(name=name or self.function.__name__)
+        self.options = options
+
+    def call(self, y_true, y_pred):
+        # Keras squeezes a single channel out of the logits when the labels have none.
+        return self.function(y_true, y_pred if len(y_pred.shape) == 4 else y_pred[..., None], **self.options)
+
+    def get_config(self) -> dict:
+        return {"name": self.name, **self.options}
+
+
+@keras.saving.register_keras_serializable("pocketseg")
+class CrossEntropy(_Loss):
+    """`cross_entropy`."""
+
+    function = staticmethod(cross_entropy)
+
+
+@keras.saving.register_keras_serializable("pocketseg")
+class CrossEntropyIoU(_Loss):
+    """`cross_entropy_iou`."""
+
+    function = staticmethod(cross_entropy_iou)
+
+
+@keras.saving.register_keras_serializable("pocketseg")
+class Focal(_Loss):
+    """`focal`."""
+
+    function = staticmethod(focal)
+
+
+@keras.saving.register_keras_serializable("pocketseg")
+class SoftIoU(_Loss):
+    """`soft_iou`."""
+
+    function = staticmethod(soft_iou)
+
+
+@keras.saving.register_keras_serializable("pocketseg")
+class Lovasz(_Loss):
+    """`lovasz`."""
+
+    function = staticmethod(lovasz)
+
+
+@keras.saving.register_keras_serializable("pocketseg")
+class LovaszBoundary(_Loss):
+    """`lovasz_boundary`."""
+
+    function = staticmethod(lovasz_boundary)
+
+
 LOSSES = {
-    "cross_entropy": cross_entropy,
-    "cross_entropy_iou": cross_entropy_iou,
-    "focal": focal,
-    "lovasz": lovasz,
-    "lovasz_boundary": lovasz_with_boundary,
+    kind.function.__name__: kind for kind in (CrossEntropy, CrossEntropyIoU, Focal, SoftIoU, Lovasz, LovaszBoundary)
 }
+
+
+def get(name: str, **options) -> keras.losses.Loss:
+    """The loss of that name; `options` are its function's own. ValueError with the valid names without one."""
+    if name not in LOSSES:
+        raise ValueError(f"Unknown loss. Valid names: {', '.join(LOSSES)}. Received: {name!r}")
+    return LOSSES[name](**options)
 
 
 def _with_channel(labels):
@@ -176,10 +227,10 @@ def _with_channel(labels):
     return labels[..., None] if len(labels.shape) == 3 else labels
 
 
-def _prepare(logits, labels, ignore_label):
+def _prepare(y_true, y_pred, ignore_label):
     """Float32 logits, int32 labels (batch, height, width) with 0 for the ignored, and weights: 0 for those, else 1."""
-    logits = ops.cast(logits, "float32")
-    labels = _with_channel(labels)
+    logits = ops.cast(y_pred, "float32")
+    labels = _with_channel(y_true)
     if tuple(labels.shape[1:]) != (*logits.shape[1:3], 1):
         raise ValueError(
             "Labels and logits must have the same height and width. "

@@ -5,17 +5,23 @@ A preset's folder in `presets/` holds `model.keras`, `card.json`, and the conver
 
 from __future__ import annotations
 
+import importlib
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from keras_models.command import UserError
 from keras_models.pictures import palette
 
+if TYPE_CHECKING:
+    import keras
+
+LARGEST = 4 << 30  # bytes of a `.keras` file's parts, unpacked
 _FOLDER = Path(__file__).parent / "presets"
 
 
@@ -42,12 +48,105 @@ def find(source: str | Path) -> Path:
 
 
 def load(source: str | Path) -> keras.Model:
-    """The network of a preset's name, a run folder or a `.keras` file, not compiled. UserError for a broken file."""
+    """The network of a preset's name, a run folder or a `.keras` file, not compiled.
+
+    UserError for a file that is damaged, larger than `LARGEST`, or holds code, and for weights that are no numbers.
+    """
+    import keras
+
+    importlib.import_module("keras_models.blocks")  # its layers, for Keras to read
     path = find(source)
     try:
-        return keras.saving.load_model(path, compile=False)
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is no whole .keras file: it is cut short, empty, or of another format (HDF5 is Keras 2's)."
+        ) from error
+    if size > LARGEST:
+        raise UserError(f"{path} would unpack to {size / 2**30:.0f} GiB; {LARGEST >> 30} GiB is the limit.")
+    try:
+        model = keras.saving.load_model(path, compile=False)
     except Exception as error:
-        raise UserError(f"{path} is no model that Keras can read: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        if "Lambda" in str(error):
+            reason = "it holds Python code (a Lambda layer), which is never run. Save the model without Lambda layers."
+        raise UserError(f"{path} is no model that Keras can read: {reason}") from error
+    broken = [weight.path for weight in model.weights if not np.isfinite(keras.ops.convert_to_numpy(weight)).all()]
+    if broken:
+        raise UserError(
+            f"{path} holds weights that are no numbers (NaN or infinite), in {broken[0]} first: retrain it."
+        )
+    return model
+
+
+def require_segmenter(model: keras.Model, title: str | Path) -> None:
+    """UserError unless `model` makes logits (batch, height, width, channels) of photos of a fixed size."""
+    inputs, outputs = model.inputs, model.outputs
+    if len(inputs) != 1 or len(outputs) != 1:
+        problem = f"it has {len(inputs)} inputs and {len(outputs)} outputs"
+    elif len(inputs[0].shape) != 4 or inputs[0].shape[-1] != 3:
+        problem = f"its input has the shape {tuple(inputs[0].shape)}"
+    elif None in inputs[0].shape[1:]:
+        problem = f"its input has no fixed size: {tuple(inputs[0].shape)}"
+    elif len(outputs[0].shape) != 4 or None in outputs[0].shape[1:]:
+        problem = f"its output has the shape {tuple(outputs[0].shape)}"
+    else:
+        return
+    raise UserError(
+        f"{title} is no segmenter: {problem}. One photo (batch, height, width, 3) goes in, one map of logits (batch, "
+        "height, width, classes) comes out."
+    )
+
+
+_KEEPS_PROBABILITIES = (
+    "UpSampling2D",
+    "Resizing",
+    "Reshape",
+    "Permute",
+    "Identity",
+    "Cropping2D",
+    "BilinearUpsampling",
+)
+
+
+def final_activation(model: keras.Model) -> str | None:
+    """`sigmoid` or `softmax` where the outputs of `model` are probabilities of that kind, None for logits."""
+    tensor = model.outputs[0]
+    while True:
+        operation = tensor._keras_history.operation
+        kind = type(operation).__name__
+        if kind == "Functional":
+            tensor = operation.outputs[tensor._keras_history.tensor_index]
+            continue
+        activation = getattr(getattr(operation, "activation", None), "__name__", kind.lower())
+        if activation in ("sigmoid", "softmax"):
+            return activation
+        if kind not in _KEEPS_PROBABILITIES or not isinstance(operation.input, type(tensor)):
+            return None
+        tensor = operation.input
+
+
+def transfer(source: keras.Model, model: keras.Model, title: str | None = None) -> str:
+    """Give `model` the weights of the layers of `source` that have its layers' names and shapes.
+
+    Returns a line that says what was taken and which layers start anew. ValueError when none fits; `title` is what the
+    lines call `source`.
+    """
+    values = {layer.name: layer.get_weights() for layer in source.layers if layer.weights}
+    layers, anew = [layer for layer in model.layers if layer.weights], []
+    for layer in layers:
+        found = values.get(layer.name, [])
+        if [tuple(w.shape) for w in layer.weights] == [v.shape for v in found]:
+            layer.set_weights(found)
+        else:
+            anew.append(layer.name)
+    title = title or source.name
+    if len(anew) == len(layers):
+        raise ValueError(f"No layer of {model.name} fits the weights of {title}, which holds {source.name}.")
+    names = ", ".join(anew[:8]) + (f" and {len(anew) - 8} more" if len(anew) > 8 else "")
+    rest = f"these start anew: {names}" if anew else "none starts anew"
+    return f"weights of {title}: {len(layers) - len(anew)} of {len(layers)} layers; {rest}"
 
 
 def classes_of(source: str | Path, outputs: int) -> tuple[tuple[str, ...], list[list[int]]]:
@@ -59,8 +158,11 @@ def classes_of(source: str | Path, outputs: int) -> tuple[tuple[str, ...], list[
     count, names, colors = max(2, outputs), None, None
     for facts in (find(source).parent / name for name in ("run.json", "card.json")):
         if facts.is_file():
-            found = json.loads(facts.read_text(encoding="utf-8")).get("classes", {})
-            names, colors = found.get("names"), found.get("colors")
+            try:
+                found = json.loads(facts.read_text(encoding="utf-8")).get("classes", {})
+                names, colors = found.get("names"), found.get("colors")
+            except (OSError, ValueError, AttributeError) as error:
+                raise UserError(f"{facts}, which names the classes, is damaged: {error}") from error
     if not names or len(names) != count:
         names, colors = ("background", "person") if count == 2 else [f"class {i}" for i in range(count)], None
     return tuple(names), colors or palette(count)[:count].tolist()
@@ -100,10 +202,17 @@ def predictor(source: str | Path) -> Predictor:
             *segmenter.classes,
             segmenter.fills_contours,
         )
+    import keras
+
     model = load(source)
-    return Predictor(
-        model.name,
-        model.input_shape[1:3],
-        lambda images: keras.ops.convert_to_numpy(model.predict_on_batch(np.asarray(images))),
-        *classes_of(source, model.output_shape[-1]),
-    )
+    require_segmenter(model, source)
+    activation = final_activation(model)
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        values = keras.ops.convert_to_numpy(model.predict_on_batch(np.asarray(images)))
+        if activation is None:
+            return values
+        values = np.clip(values, 1e-7, 1 - 1e-7)
+        return np.log(values) if activation == "softmax" else np.log(values / (1 - values))
+
+    return Predictor(model.name, model.input_shape[1:3], logits, *classes_of(source, model.output_shape[-1]))

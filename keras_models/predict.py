@@ -12,14 +12,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+import keras_models as km
 from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data.images import IMAGE_SUFFIXES
-from keras_models.models import Predictor, predictor
+
+if TYPE_CHECKING:
+    from keras_models.models import Predictor
 
 EFFECTS = ("mask", "overlay", "blur", "color", "image")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
@@ -35,10 +39,15 @@ class PredictOptions:
     effect: str = option("overlay", choices=EFFECTS, help="what to show")
     color: tuple[int, ...] = option((0, 177, 64), metavar="R,G,B", help="background of the effect `color`")
     image: str | None = option(None, metavar="PHOTO", help="background of the effect `image`")
-    strength: float = option(0.03, help="blur radius of the effect `blur`, as a fraction of the longer side")
+    strength: float = option(
+        0.03, least=0, most=1, help="blur radius of the effect `blur`, as a fraction of the longer side"
+    )
     fill_contours: bool = option(False, help="make foreground of what the foreground encloses (EOAM's post-process)")
     refine: bool = option(True, help="let the edges follow the photo's own (guided filter)")
-    smoothing: float = option(0.6, help="video: share of the previous mask where nothing moves, 0 to below 1")
+    smoothing: float = option(
+        0.6, least=0, below=1, help="video: share of the previous mask where nothing moves, 0 to below 1"
+    )
+    overwrite: bool = option(False, help="replace results that are there already; never the input")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,20 +61,47 @@ def main(argv: list[str] | None = None) -> int:
     )
     _effect(options)  # what is wrong with the options is said before the network is read
     source = Path(options.input)
-    if not options.input.isdigit() and not source.exists():
+    camera = options.input.isascii() and options.input.isdigit()
+    if not camera and not source.exists():
         raise UserError(f"There is no file or folder {source}.")
-    network = predictor(options.model)
+    output = _output_of(options, camera)
+    if Path(options.model).suffix != ".tflite":
+        command.load_keras()
+    network = km.models.predictor(options.model)
     view = view_of(network, options)
-    if options.input.isdigit() or source.suffix.lower() in VIDEO_SUFFIXES:
-        name = f"camera-{options.input}" if options.input.isdigit() else source.stem
-        return _video(network, options, view, Path(options.output or f"{name}-{options.effect}.mp4"))
+    if camera or source.suffix.lower() in VIDEO_SUFFIXES:
+        return _video(network, options, view, output)
     if source.is_dir():
-        return _photos(network, options, view, Path(options.output or f"{source.resolve().name}-{options.effect}"))
-    suffix = ".png" if options.effect == "mask" else source.suffix
-    output = Path(options.output or f"{source.stem}-{options.effect}{suffix}")
+        return _photos(network, options, view, output)
     pictures.write(output, _segment_photo(network, view, data.read_image(source)), view.colors)
     print(f"wrote {output}")
     return 0
+
+
+def _output_of(options: PredictOptions, camera: bool) -> Path:
+    """Where the result goes. UserError for the input itself, for what is there already, and for an unknown format."""
+    source = Path(options.input)
+    if camera or source.suffix.lower() in VIDEO_SUFFIXES:
+        name = f"camera-{options.input}" if camera else source.stem
+        output = Path(options.output or f"{name}-{options.effect}.mp4")
+        if output.suffix != ".mp4":
+            raise UserError(f"Videos are written as .mp4. Received: {output}")
+    elif source.is_dir():
+        output = Path(options.output or f"{source.resolve().name}-{options.effect}")
+        if output.exists() and not output.is_dir():
+            raise UserError(f"{output} is a file. The results of a folder go into a folder.")
+    else:
+        suffix = ".png" if options.effect == "mask" else source.suffix
+        output = Path(options.output or f"{source.stem}-{options.effect}{suffix}")
+        if not cv2.haveImageWriter(str(output)):
+            raise UserError(
+                f"OpenCV cannot write {output}: it knows no image format {output.suffix!r}. Use .png or .jpg."
+            )
+    if output.resolve() == source.resolve():
+        raise UserError(f"{output} is the input, which is never overwritten. Choose another --output.")
+    if output.is_file() and not options.overwrite:
+        raise UserError(f"{output} is there already. Choose another --output, or add --overwrite.")
+    return output
 
 
 @dataclass(frozen=True)
@@ -218,12 +254,18 @@ def _photos(network: Predictor, options: PredictOptions, view: View, output: Pat
     paths = [path for path in sorted(Path(options.input).iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise UserError(f"{options.input} holds no photo ({', '.join(IMAGE_SUFFIXES)}).")
+    results = [output / (f"{path.stem}.png" if options.effect == "mask" else path.name) for path in paths]
+    clashes = sorted({path.name for path in results if results.count(path) > 1})
+    if clashes:
+        raise UserError(f"Several photos would become {', '.join(clashes[:3])}: give each photo a name of its own.")
+    there = [path for path in results if path.exists()]
+    if there and not options.overwrite:
+        raise UserError(f"{len(there)} results are in {output} already, as {there[0].name}. Add --overwrite.")
     progress, broken = command.progress("segmenting"), []
-    for i, path in enumerate(paths, start=1):
+    for i, (path, target) in enumerate(zip(paths, results, strict=True), start=1):
         try:
             result = _segment_photo(network, view, data.read_image(path))
-            name = f"{path.stem}.png" if options.effect == "mask" else path.name
-            pictures.write(output / name, result, view.colors)
+            pictures.write(target, result, view.colors)
         except UserError as error:
             broken.append(str(error))
         progress(i, len(paths))
@@ -234,11 +276,7 @@ def _photos(network: Predictor, options: PredictOptions, view: View, output: Pat
 
 
 def _video(network: Predictor, options: PredictOptions, view: View, output: Path) -> int:
-    if not 0 <= options.smoothing < 1:
-        raise UserError(f"--smoothing is from 0 to below 1. Received: {options.smoothing}")
-    if output.suffix != ".mp4":
-        raise UserError(f"Videos are written as .mp4. Received: {output}")
-    capture = cv2.VideoCapture(int(options.input) if options.input.isdigit() else options.input)
+    capture = cv2.VideoCapture(int(options.input) if options.input.isdecimal() else options.input)
     ok, frame = capture.read()
     if not ok:
         raise UserError(f"{options.input} gives no picture: it is no video, is damaged, or no such camera is there.")

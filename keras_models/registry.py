@@ -1,42 +1,63 @@
-"""The one table of networks: `names()` lists them, `build()` makes one."""
+"""The one table of networks: `names()` lists them, `build()` makes one, `@register` enters one of your own."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
+import inspect
 import pkgutil
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
+from keras_models.training import methods
+from keras_models.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
 class Network:
     """What the registry knows of a network without building it.
 
-    `parameters` (trainable) and `macs` (multiply-accumulates) hold at the default `input_size` (height, width) and
-    `classes`; height and width must be multiples of `multiple`. `paper` is the paper whose network or comparison it is.
+    `input_size` (height, width) and `classes` are the default ones; `parameters` (trainable) and `macs`
+    (multiply-accumulates) hold there, and are None where nobody has counted. Height and width must be multiples of
+    `multiple`. `paper` is the paper whose network or comparison it is.
 
     status: `exact` when the parameters are the published ones to every printed digit, `near` when this is the nearest
-    faithful reading, `not reproducible` when no reading gives the published figures; `reason` says why, in one line.
+    faithful reading, `not reproducible` when no reading gives the published figures, `own` when nothing was published;
+    `reason` says why, in one line. What the papers print is in `keras_models.papers.tables`.
     task: `segmentation`, or `classification` for a network that gives one vector of logits (batch, classes).
-    What the papers print is in `keras_models.tables`.
+    recipes: how it is trained, by name, the default first; `pocket` and `drawings` are there for every segmenter.
+    published: how the authors' PyTorch weights become this network's, a function that makes a `pytorch.Published`.
     """
 
     name: str
     builder: Callable
-    parameters: int
-    macs: int
-    input_size: tuple[int, int]
-    classes: int
-    multiple: int
-    paper: str
-    status: str = "exact"
+    parameters: int | None = None
+    macs: int | None = None
+    input_size: tuple[int, int] = (224, 224)
+    classes: int = 2
+    multiple: int = 1
+    paper: str = ""
+    status: str = ""
     reason: str = ""
     task: str = "segmentation"
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+    published: Callable | None = None
+
+    def __post_init__(self):
+        recipes = dict(self.recipes)
+        if self.task == "segmentation":
+            recipes.setdefault("pocket", methods.POCKET)
+            recipes.setdefault("drawings", methods.drawings())
+        object.__setattr__(self, "recipes", recipes)
+        object.__setattr__(self, "status", self.status or ("exact" if self.paper else "own"))
 
     def check_input_size(self, input_size: tuple[int, int]) -> None:
         """Raise ValueError when the network's strides do not divide `input_size`."""
@@ -47,21 +68,47 @@ class Network:
                 f"that works is {height}x{width}. Received: input_size={input_size}"
             )
 
+    def build(self, classes: int | None = None, input_size: int | tuple[int, int] | None = None) -> keras.Model:
+        """The model, with new weights. ValueError for a class count below 1 or a size that does not work."""
+        import keras
+
+        classes = self.classes if classes is None else classes
+        if classes < 1:
+            raise ValueError(f"{self.name} needs at least one class. Received: classes={classes}")
+        input_size = self.input_size if input_size is None else input_size
+        input_size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+        self.check_input_size(input_size)
+        image = keras.Input((*input_size, 3), name="image")
+        return keras.Model(image, self.builder(image, classes), name=self.name)
+
 
 _networks: dict[str, Network] = {}
 
 
-def register(**facts) -> Callable[[Callable], Callable]:
-    """Enter a builder `f(image, classes) -> logits` in the table under its own name; `facts` are `Network`'s fields."""
+def register(builder: Callable | None = None, /, **facts) -> Callable:
+    """Enter a builder `f(image, classes) -> logits` in the table under its own name: `@register` is enough.
+
+    `@register(multiple=8, ...)` gives `Network`'s fields, all of which have defaults. Raises ValueError for a name that
+    is taken.
+    """
 
     def enter(builder: Callable) -> Callable:
         name = builder.__name__
-        if name in _networks:
-            raise ValueError(f"Two networks are called {name!r}: {_networks[name].builder.__module__} has it already.")
+        known = _networks.get(name)
+        if known and _source(known.builder) != _source(builder):
+            raise ValueError(f"Two networks are called {name!r}: {known.builder.__module__} has it already.")
         _networks[name] = Network(name, builder, **facts)
         return builder
 
-    return enter
+    return enter if builder is None else enter(builder)
+
+
+def _source(builder: Callable) -> tuple:
+    """What tells that a builder is the same one, defined again: a notebook's cell, a module imported twice."""
+    try:
+        return (Path(inspect.getsourcefile(builder) or "").resolve(), builder.__qualname__)
+    except TypeError:
+        return (builder,)
 
 
 @cache
@@ -78,43 +125,56 @@ def names() -> list[str]:
 
 
 def network(name: str) -> Network:
-    """The table's row for `name`; ValueError with the valid names when there is none."""
+    """The table's row for `name`, or for `package.module:function`; ValueError with the valid names without one."""
+    if ":" in name:
+        return _from_outside(name)
     if name not in _table():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"Unknown network.{hint} Valid names: {', '.join(names())}. Received: {name!r}")
+        raise ValueError(
+            f"Unknown network.{hint} Valid names: {', '.join(names())}; or package.module:function for one of your "
+            f"own. Received: {name!r}"
+        )
     return _table()[name]
+
+
+def _from_outside(name: str) -> Network:
+    """The function `package.module:function`, as it is registered there or with `Network`'s defaults."""
+    module_name, _, function = name.partition(":")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:  # as `python -m` has it, for the installed command
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        builder = getattr(importlib.import_module(module_name), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"There is no network {name!r}: {error}. A name is package.module:function.") from error
+    row = _table().get(builder.__name__)
+    row = row if row and row.builder is builder else Network(builder.__name__, builder)
+    return dataclasses.replace(row, name=builder.__name__)
 
 
 def build(
     name: str,
     classes: int | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: int | tuple[int, int] | None = None,
     weights: str | Path | None = None,
 ) -> keras.Model:
     """A functional model: RGB 0-255 of shape (batch, height, width, 3) in, logits (batch, height, width, classes) out.
 
-    `classes` and `input_size` (height, width) default to the published ones. With `classes=1` the one logit is the
-    foreground's (foreground > 0). `weights` is a preset's name, a run folder or a `.keras` file.
-    Raises ValueError for an unknown name, a class count below 1 or a size that the strides cannot divide.
+    `name` is one of `names()`, or `package.module:function`. `classes` and `input_size` (one side, or height and
+    width) default to those of `weights`, else to the published ones. With `classes=1` the one logit is the
+    foreground's (foreground > 0). `weights` is a preset's name, a run folder or a `.keras` file, of another size or
+    with other classes too: what fits is taken, layer by layer, and a line says which layers start anew.
+    Raises ValueError for an unknown name, a class count below 1, a size that the strides cannot divide, and weights
+    none of which fit.
     """
     row = network(name)
-    if weights is not None:
-        from keras_models import models
+    if weights is None:
+        return row.build(classes, input_size)
+    from keras_models import models
 
-        model = models.load(weights)
-        wanted = (classes or model.output_shape[-1], *(input_size or model.input_shape[1:3]))
-        if model.name != name or wanted != (model.output_shape[-1], *model.input_shape[1:3]):
-            raise ValueError(
-                f"{weights} holds {model.name} with {model.output_shape[-1]} class(es) at "
-                f"{model.input_shape[1]}x{model.input_shape[2]}. "
-                f"Received: name={name!r}, classes={classes}, input_size={input_size}"
-            )
-        return model
-    classes = row.classes if classes is None else classes
-    if classes < 1:
-        raise ValueError(f"{name} needs at least one class. Received: classes={classes}")
-    input_size = row.input_size if input_size is None else tuple(input_size)
-    row.check_input_size(input_size)
-    image = keras.Input((*input_size, 3), name="image")
-    return keras.Model(image, row.builder(image, classes), name=name)
+    source = models.load(weights)
+    models.require_segmenter(source, weights)
+    classes = source.output_shape[-1] if classes is None else classes
+    model = row.build(classes, source.input_shape[1:3] if input_size is None else input_size)
+    print(models.transfer(source, model, title=str(weights)))
+    return model

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from keras_models import command, pictures, registry
+from keras_models import command
 from keras_models.command import UserError, option
-from keras_models.papers import plot
-from keras_models.papers.report import as_markdown, as_text, layer_table, network_table, paper_tables
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,17 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__,
         example="python -m keras_models.summary extremec3",
     )
+    command.load_keras()
+    from keras_models import registry
+    from keras_models.papers import plot
+    from keras_models.papers.report import as_markdown, as_text, layer_table, network_table, paper_tables
+
     if options.network and options.network not in registry.names():
         raise UserError(f"Unknown network. Valid names: {', '.join(registry.names())}. Received: {options.network!r}")
     if options.plot:
         points = [*plot.published(), *plot.measured(options.results)]
-        pictures.write(options.plot, plot.draw(points))
+        with command.whole_file(options.plot) as temporary:
+            plot.draw(points).savefig(temporary)
         print(f"{sum(point.measured for point in points)} of {len(points)} points measured -> {options.plot}")
         return
     tables = [layer_table(options.network)] if options.network else [*paper_tables(), network_table()]

@@ -1,67 +1,48 @@
 """Train a network: `python -m keras_models.train extremec3`.
 
-With nothing else set it trains on the built-in drawings for a few minutes. Everything a later command needs goes into a
-run folder: run.json, model.keras (the best epoch by the validation split), history.csv, logs, preview.png.
+With nothing else set it trains on the built-in drawings for a few minutes. NETWORK is a name of `keras_models.names()`,
+or `package.module:function` for one of your own. Everything a later command needs goes into a run folder: run.json,
+model.keras (the best epoch by the validation split), history.csv, logs, preview.png.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
-import numpy as np
-
-from keras_models import build, command, data, losses, models, names, pictures, registry
+from keras_models import command, data
 from keras_models.command import UserError, option
-from keras_models.data import pipeline
-from keras_models.data.augment import Augmentation
 from keras_models.data.datasets import splits
-from keras_models.training import runs
-from keras_models.training.recipes import RECIPES, Recipe, Stage, recipe_names
-from keras_models.training.stages import compiled, inverse_log_weights
+from keras_models.training.recipes import FLAGS, Recipe, from_json, to_json
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The command's flags. None leaves a number as the recipe has it; a number replaces it in every stage."""
+    """The command's flags. `changes` are the numbers of the recipe that flags replace, in every stage that has them."""
 
-    network: str | None = option(None, positional=True, metavar="NETWORK", help="a name of keras_models.names()")
+    network: str | None = option(None, positional=True, metavar="NETWORK", help="a name, or package.module:function")
     dataset: str = option("drawings", metavar="KIND", help="which kind of dataset --data-dir holds")
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     cache_gb: float | None = option(
-        None, help="photos kept in memory, others are read again (default: a quarter of it)"
+        None, least=0, help="photos kept in memory, others are read again (default: a quarter of it)"
     )
     recipe: str | None = option(None, help="paper, pocket or drawings (default: drawings for the drawings, else paper)")
     output: str | None = option(None, metavar="DIR", help="the run folder (default: runs/NETWORK-TIME)")
-    resume: str | None = option(None, metavar="RUN", help="go on with this run folder exactly where it stopped")
-    seed: int = option(0, help="order, augmentation and initial weights follow from it")
-    weights: str | None = option(None, metavar="MODEL", help="start from a preset, run folder or .keras file")
-    print_recipe: bool = option(False, help="print the recipe with its numbers and stop")
-    epochs: int | None = option(None, help="epochs of each stage")
-    batch_size: int | None = option(None, help="photos per step")
-    input_size: tuple[int, ...] | None = option(
-        None, metavar="SIDE | HEIGHT,WIDTH", help="the networks' input, in pixels"
+    resume: str | None = option(
+        None,
+        metavar="RUN",
+        help="go on with this run folder exactly where it stopped; --data-dir and --epochs may differ",
     )
-    optimizer: str | None = option(None, choices=("adam", "adamw", "sgd"), help="optimizer")
-    learning_rate: float | None = option(None, help="highest learning rate")
-    schedule: str | None = option(None, choices=("halve", "cosine", "poly", "step"), help="how the learning rate falls")
-    halve_at: tuple[float, ...] | None = option(None, help="fractions of a stage at which `halve` halves")
-    warmup_epochs: int | None = option(None, help="epochs of linear warm-up (cosine, poly)")
-    final_learning_rate: float | None = option(None, help="learning rate at the end (cosine)")
-    weight_decay: float | None = option(None, help="weight decay")
-    loss: str | None = option(None, choices=tuple(losses.LOSSES), help="loss")
-    boundary_kernel: int | None = option(None, help="side of the filter that makes the boundary band, in pixels")
-    boundary_weight: float | None = option(None, help="weight of the boundary's loss")
-    rotation_degrees: float | None = option(None, help="augmentation: largest rotation")
-    scale: tuple[float, ...] | None = option(None, help="augmentation: smallest and largest scale, as 0.5,1.5")
-    shift: float | None = option(None, help="augmentation: largest shift, as a fraction of the input's side")
-    stretch: float | None = option(None, help="augmentation: largest change of the aspect ratio")
-    noise: float | None = option(None, help="augmentation: largest standard deviation of the noise, in grey values")
+    seed: int = option(0, least=0, most=2**31 - 1, help="order, augmentation and initial weights follow from it")
+    weights: str | None = option(None, metavar="MODEL", help="start from a preset, run folder or .keras file")
+    precision: str = option("float32", choices=PRECISIONS, help="what the training computes in; weights stay float32")
+    print_recipe: bool = option(False, help="print the recipe with its numbers and stop")
+    changes: dict = field(default_factory=dict)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,95 +53,151 @@ def main(argv: list[str] | None = None) -> int:
         program="python -m keras_models.train",
         description=__doc__,
         example="python -m keras_models.train extremec3 --dataset eg1800 --data-dir eg1800 --recipe pocket",
+        more=FLAGS,
     )
+    command.load_keras()
     if options.resume:
-        folder = Path(options.resume)
-        if options.network or options.output:
-            raise UserError("--resume takes everything from the run folder; leave NETWORK and --output away.")
-        options, recipe = _read_run(folder)
-    else:
-        recipe = choose_recipe(options)
-        folder = Path(options.output or f"runs/{options.network}-{time.strftime('%Y%m%d-%H%M%S')}")
+        return resume(options)
+    recipe = choose_recipe(options)
     if options.print_recipe:
-        print(json.dumps(dataclasses.asdict(recipe), indent=2))
+        print(json.dumps(to_json(recipe), indent=2))
         return 0
-    return train(options, recipe, folder)
+    name = options.network.rpartition(":")[2]
+    return train(options, recipe, Path(options.output or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"))
 
 
 def choose_recipe(options: TrainOptions) -> Recipe:
     """The recipe that the options name, with the numbers that they replace. UserError for what does not fit."""
-    if options.network not in names():
-        raise UserError(f"Unknown network. Valid names: {', '.join(names())}. Received: {options.network!r}")
+    recipes = _network(options.network).recipes
     chosen = options.recipe or ("drawings" if options.dataset == "drawings" else "paper")
-    if options.recipe is None and chosen not in recipe_names(options.network):
-        chosen = recipe_names(options.network)[0]
-    if chosen not in recipe_names(options.network):
-        valid = ", ".join(recipe_names(options.network))
-        raise UserError(f"{options.network} has no recipe {chosen!r}. Valid names: {valid}.")
-    recipe = RECIPES[options.network][chosen]
-    changed = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Stage)}
-    changed = {name: value for name, value in changed.items() if value is not None and name != "network"}
-    if "input_size" in changed:
-        if len(options.input_size) > 2:
-            raise UserError(f"--input-size takes one number or HEIGHT,WIDTH. Received: {options.input_size}")
-        changed["input_size"] = (options.input_size * 2)[:2]
-    if "epochs" in changed:
-        changed["iterations"] = 0
-    for name in ("epochs", "batch_size", "input_size", "learning_rate"):
-        if name in changed and np.min(changed[name]) <= 0:
-            raise UserError(f"--{name.replace('_', '-')} must be above 0. Received: {getattr(options, name)}")
-    moved = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Augmentation)}
-    moved = {name: value for name, value in moved.items() if value is not None}
-    stages = [
-        dataclasses.replace(stage, **changed, augmentation=dataclasses.replace(stage.augmentation, **moved))
-        for stage in recipe.stages
-    ]
-    return dataclasses.replace(recipe, stages=tuple(stages))
+    if options.recipe is None and chosen not in recipes:
+        chosen = next(iter(recipes))
+    if chosen not in recipes:
+        raise UserError(f"{options.network} has no recipe {chosen!r}. Valid names: {', '.join(recipes)}.")
+    return recipes[chosen].changed(options.changes)
 
 
 def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
-    """Run the stages of `recipe` into the run folder `folder`, from its last checkpoint if it has one."""
-    if registry.network(options.network).task != "segmentation":
+    """Train by `recipe` into the new run folder `folder`."""
+    import keras
+
+    from keras_models import models
+    from keras_models.training import loop, runs
+
+    row = _network(options.network)
+    if row.task != "segmentation":
         raise UserError(
-            f"{options.network} classifies whole photos; this command trains segmentation. Its recipe is data only: "
-            f"see --print-recipe. Train {options.network.removesuffix('_imagenet')} instead."
+            f"{row.name} classifies whole photos; this command trains segmentation. Its recipe is data only: see "
+            f"--print-recipe. Train {row.name.removesuffix('_imagenet')} instead."
         )
+    training, validation = _load(options)
     keras.utils.set_random_seed(options.seed)
-    state = runs.read_checkpoint(folder) if options.resume else None
-    if state is None and folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty. Choose another --output, or go on with it: --resume {folder}")
-    weights = _weights_by_layer(models.load(options.weights)) if options.weights else {}
+    plan = _plan(options, recipe, training, validation)
+    if options.weights:
+        try:
+            print(models.transfer(models.load(options.weights), plan.stages[0][1], title=options.weights))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file. --output must name a folder.")
+    with runs.locked(folder):
+        runs.require_empty(folder)
+        return _run(loop.run, plan, options, folder)
+
+
+def resume(options: TrainOptions) -> int:
+    """Go on with the run folder `options.resume`, from its last finished epoch."""
+    import keras
+
+    from keras_models.training import loop, runs
+
+    folder = Path(options.resume)
+    allowed = {"resume", "data_dir", "print_recipe", "changes"}
+    others = [f for f in dataclasses.fields(options) if f.name not in allowed and getattr(options, f.name) != f.default]
+    others += [FLAGS[name][0] for name in options.changes if name != "epochs"]
+    if others:
+        given = ", ".join("NETWORK" if f.name == "network" else command.flag_of(f) for f in others)
+        raise UserError(f"--resume takes everything but --data-dir and --epochs from the run folder; omit {given}.")
+    run = runs.read_run(folder)
+    try:
+        recipe = from_json(Recipe, run["recipe"])
+        began = TrainOptions(**{name: _tuple(value) for name, value in run["options"].items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder}/run.json is of another version, or damaged ({error!r}). Begin anew.") from error
+    began = dataclasses.replace(began, resume=str(folder), data_dir=options.data_dir or began.data_dir)
+    if "epochs" in options.changes:
+        recipe = recipe.changed(options.changes)
+    if options.print_recipe:
+        print(json.dumps(to_json(recipe), indent=2))
+        return 0
+    training, validation = _load(began)
+    runs.require_same_photos(run, training, validation)
+    with runs.locked(folder):
+        state = runs.read_checkpoint(folder)
+        if state and state["epoch"] > recipe.stages[state["stage"] - 1].epochs and "epochs" in options.changes:
+            raise UserError(f"{folder} has finished {state['epoch']} epochs of stage {state['stage']} already.")
+        runs.say_what_changed(run)
+        _say_whether_the_recipe_changed(began, run)
+        keras.utils.set_random_seed(began.seed)
+        plan = _plan(began, recipe, training, validation)
+        changed = {"options": run["options"] | {"data_dir": began.data_dir}, "recipe": to_json(recipe)}
+        command.write_text(folder / "run.json", json.dumps(run | changed, indent=1))
+        return _run(loop.run, plan, began, folder)
+
+
+def _network(name: str | None):
+    from keras_models import registry
+
+    try:
+        if name is None:
+            raise ValueError(f"Which network? Valid names: {', '.join(registry.names())}.")
+        return registry.network(name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _load(options: TrainOptions) -> tuple[data.Dataset, data.Dataset]:
     training = data.load(options.dataset, options.data_dir, "train")
     validation = data.load(options.dataset, options.data_dir, "val")
     if options.dataset == "drawings":
         print("No dataset given: training on the built-in drawings. They show the road; they are no photos of people.")
     if len(training.class_names) > 2:
         print(f"{len(training.class_names)} classes: {', '.join(training.class_names)}")
-    stages = [_prepare(stage, training) for stage in recipe.stages]
-    largest = tuple(max(model.input_shape[axis] for _, model in stages) for axis in (1, 2))
     if training.note:
         print(training.note)
-    samples = pipeline.cache(
-        training,
-        largest,
-        command.progress(f"reading {training.title}"),
-        zoom=max(stage.augmentation.zoom for stage, _ in stages),
-        limit=None if options.cache_gb is None else int(options.cache_gb * 1e9),
-    )
-    if not options.resume:
-        runs.write_run(folder, options, recipe, training, validation, _classes(stages[-1][0], training))
+    return training, validation
 
-    for number, (stage, model) in enumerate(stages, start=1):
-        if state is not None and number < state["stage"]:
-            continue
-        _set_weights(model, weights)
+
+def _plan(options: TrainOptions, recipe: Recipe, training: data.Dataset, validation: data.Dataset):
+    """Each stage with its network, built and checked against the data."""
+    from keras_models.training import loop
+
+    stages = []
+    for stage in recipe.stages:
+        row = _network(stage.network or options.network)
+        classes = len(loop.class_names(stage, training))
+        classes = 1 if row.classes == 1 and classes == 2 else classes
         try:
-            _run_stage(number, len(stages), stage, model, samples, validation, options.seed, folder, state)
-        except KeyboardInterrupt:
-            print(f"\nStopped; every finished epoch is kept. Go on: python -m keras_models.train --resume {folder}")
-            return 130
-        weights, state = _weights_by_layer(model), None
-    runs.write_preview(folder, model, validation)
+            model = row.build(classes, stage.input_size)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        loop.check_fits(stage, model, training)
+        stages.append((stage, model))
+    facts = {"options": dataclasses.asdict(options), "recipe": to_json(recipe)}
+    limit = None if options.cache_gb is None else int(options.cache_gb * 1e9)
+    return loop.Plan(tuple(stages), training, validation, facts, options.seed, options.precision, limit)
+
+
+def _run(run, plan, options: TrainOptions, folder: Path) -> int:
+    from keras_models.training import runs
+
+    try:
+        run(plan, folder)
+    except KeyboardInterrupt:
+        print(f"\nStopped; every finished epoch is kept. Go on: python -m keras_models.train --resume {folder}")
+        return 130
+    model = plan.stages[-1][1]
+    runs.write_preview(folder, model, plan.validation)
     where = f" --dataset {options.dataset} --data-dir {options.data_dir}" if options.data_dir else ""
     if options.data_dir and "test" not in splits(options.dataset, options.data_dir):
         where += " --split val"
@@ -170,96 +207,19 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     return 0
 
 
-def _run_stage(number, count, stage, model, samples, validation, seed, folder, state) -> None:
-    """Train `model` through one stage and leave it with its best weights."""
-    batch_size = min(stage.batch_size, len(samples))
-    steps = len(samples) // batch_size
-    stage = dataclasses.replace(stage, epochs=-(-stage.iterations // steps) if stage.iterations else stage.epochs)
-    if isinstance(stage.class_weights, str):
-        stage = dataclasses.replace(
-            stage, class_weights=inverse_log_weights(samples.label_counts[: len(validation.class_names)])
-        )
-    sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
-    height, width = sizes["input_size"]
-    print(f"stage {number} of {count}: {stage.network} at {height}x{width}, {stage.epochs} epochs", flush=True)
-    fitted = compiled(model, stage, steps)
-    batches = pipeline.training_batches(
-        samples,
-        batch_size=batch_size,
-        augmentation=dataclasses.replace(stage.augmentation, mirrored=validation.mirrored),
-        seed=seed * 1000 + number,
-        first_epoch=0 if state is None else int(state["epoch"]),
-        pairs=stage.consistency_weight > 0,
-        edge_class=stage.edge_class,
-        heads=len(fitted.outputs),
-        **sizes,
-    )
-    classes, validation = len(validation.class_names), pipeline.evaluation_batches(validation, batch_size=16, **sizes)
-    checkpoint = runs.Checkpoint(folder, number, stage.epochs, model, validation, classes)
-    first_epoch = 0 if state is None else checkpoint.restore(state, fitted)
-    if first_epoch < stage.epochs:
-        fitted.fit(
-            batches,
-            initial_epoch=first_epoch,
-            epochs=stage.epochs,
-            steps_per_epoch=steps,
-            callbacks=[checkpoint],
-            shuffle=False,
-            verbose=1 if sys.stdout.isatty() else 0,
-        )
-    model.set_weights(checkpoint.best_weights)
-
-
-def _prepare(stage: Stage, training: data.Dataset) -> tuple[Stage, keras.Model]:
-    row = registry.network(stage.network)
-    if stage.edge_class and len(training.class_names) != 2:
-        raise UserError(
-            f"{stage.network}'s recipe makes an edge class of the foreground; {training.title} has several."
-        )
-    classes = len(_classes(stage, training)["names"])
-    if row.classes == 1 and classes == 2:
-        classes = 1
+def _say_whether_the_recipe_changed(began: TrainOptions, run: dict) -> None:
     try:
-        return stage, build(stage.network, classes=classes, input_size=stage.input_size)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def _classes(stage: Stage, training: data.Dataset) -> dict:
-    """Names and RGB colours of what a network learns: the data's classes, and the edge where the stage makes one."""
-    names = [*training.class_names, *(["edge"] if stage.edge_class else [])]
-    return {"names": names, "colors": pictures.class_colors(training)[: len(names)].tolist()}
-
-
-def _weights_by_layer(model: keras.Model) -> dict[str, list[np.ndarray]]:
-    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
-
-
-def _set_weights(model: keras.Model, weights: dict[str, list[np.ndarray]]) -> None:
-    """Give `model` the weights of the layers whose name and shapes agree; the others keep their own."""
-    for layer in model.layers:
-        values = weights.get(layer.name, [])
-        if values and [w.shape for w in layer.weights] == [v.shape for v in values]:
-            layer.set_weights(values)
-
-
-def _read_run(folder: Path) -> tuple[TrainOptions, Recipe]:
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        stages = tuple(_stage(values) for values in run["recipe"]["stages"])
-        options = TrainOptions(**{name: _tuple(value) for name, value in run["options"].items()})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder} is no run folder that can be resumed: {error}") from error
-    return dataclasses.replace(options, resume=str(folder)), Recipe(run["recipe"]["description"], stages)
-
-
-def _stage(values: dict) -> Stage:
-    values = {name: _tuple(value) for name, value in values.items()}
-    augmentation = Augmentation(**{name: _tuple(value) for name, value in values.pop("augmentation").items()})
-    return Stage(**values, augmentation=augmentation)
+        now = to_json(choose_recipe(began))
+    except UserError:
+        now = None
+    if now != run["recipe"]:
+        print("note: the code's recipe is another than when the run began; the run goes on with its own (run.json)")
 
 
 def _tuple(value):
+    """What JSON made a list of, again a tuple."""
+    if isinstance(value, dict):
+        return {name: _tuple(each) for name, each in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 import keras_models
-from keras_models import losses, metrics, registry
+from keras_models import metrics, registry
 from keras_models.data import drawings, prepare_image
-from keras_models.training.recipes import RECIPES
+from keras_models.training.stages import loss_of
 
 SIZE = (64, 64)
 
@@ -62,8 +62,8 @@ def train_for_a_moment(model: keras.Model, images: np.ndarray, labels: np.ndarra
             layer.momentum = 0.0
         elif isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    loss = next(iter(RECIPES[model.name].values())).stages[-1].loss  # the default recipe
-    model.compile(keras.optimizers.Adam(2e-2), losses.get(loss), run_eagerly=True)
+    loss = loss_of(next(iter(registry.network(model.name).recipes.values())).stages[-1].loss)  # the default recipe
+    model.compile(keras.optimizers.Adam(2e-2), loss, run_eagerly=True)
     values = images.astype("float32")
     for _ in range(8):
         for _ in range(3):

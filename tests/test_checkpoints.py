@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_models import blocks, build, checkpoints
+from keras_models import blocks, build, checkpoints, pytorch, registry
 from keras_models.command import UserError
 from tests.shared import SHARED, needs_shared
 
@@ -76,7 +76,7 @@ def torch_names(monkeypatch):
 
 def old_format(value) -> bytes:
     file = io.BytesIO()
-    pickle.dump(checkpoints.MAGIC_NUMBER, file, protocol=2)
+    pickle.dump(pytorch.MAGIC_NUMBER, file, protocol=2)
     pickle.dump(1001, file, protocol=2)
     pickle.dump({"protocol_version": 1001, "little_endian": True, "type_sizes": {}}, file, protocol=2)
     pickler = TorchPickler(file, view_metadata=(None,))
@@ -121,7 +121,7 @@ def test_tensors_are_read_as_they_were_written(write, form):
         count=np.array(7),
         nothing=np.zeros((0, 3), "float32"),
     )
-    found = checkpoints.read(write(form(table)))
+    found = pytorch.read(write(form(table)))
     assert list(found) == list(table)
     for name, tensor in table.items():
         assert found[name].dtype == tensor.dtype
@@ -132,7 +132,7 @@ def test_tensors_are_read_as_they_were_written(write, form):
 def test_views_of_one_storage(write, form):
     storage = Storage(np.arange(12, dtype="float32"))
     table = {"transposed": View(storage, 0, (4, 3), (1, 4)), "part": View(storage, 5, (2, 2), (4, 1))}
-    found = checkpoints.read(write(form(table)))
+    found = pytorch.read(write(form(table)))
     np.testing.assert_array_equal(found["transposed"], np.arange(12).reshape(3, 4).T)
     np.testing.assert_array_equal(found["part"], [[5, 6], [9, 10]])
 
@@ -141,7 +141,7 @@ def test_views_of_one_storage(write, form):
 def test_training_checkpoints_and_data_parallel_names(write, form):
     weight = np.ones(3, "float32")
     content = {"epoch": 3, "state_dict": {"module.a": weight, "module.b": weight}, "optimizer": {"lr": [0.1, weight]}}
-    assert list(checkpoints.read(write(form(content)))) == ["a", "b"]
+    assert list(pytorch.read(write(form(content)))) == ["a", "b"]
 
 
 class Command:
@@ -158,7 +158,7 @@ class Command:
 def test_a_pickle_that_runs_a_command_is_refused(write, form, tmp_path):
     content = form({"weight": np.ones(3, "float32"), "extra": Command(f"touch {tmp_path}/executed")})
     with pytest.raises(UserError, match=r"refused.*asks for posix\.system"):
-        checkpoints.read(write(content))
+        pytorch.read(write(content))
     assert not (tmp_path / "executed").exists()
     pickle.loads(pickle.dumps(Command(f"touch {tmp_path}/executed")))
     assert (tmp_path / "executed").exists(), "the command would have run"
@@ -170,11 +170,11 @@ def test_a_pickle_that_runs_a_command_is_refused(write, form, tmp_path):
 def test_only_tensors_may_be_named(write, name):
     module, attribute = name.split()
     prefix = io.BytesIO()
-    for value in (checkpoints.MAGIC_NUMBER, 1001, {"little_endian": True}):
+    for value in (pytorch.MAGIC_NUMBER, 1001, {"little_endian": True}):
         pickle.dump(value, prefix, protocol=2)
     content = prefix.getvalue() + b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b"."
     with pytest.raises(UserError, match=rf"asks for {module}\.{attribute}"):
-        checkpoints.read(write(content))
+        pytorch.read(write(content))
 
 
 @both_formats
@@ -182,7 +182,7 @@ def test_a_file_cut_short_anywhere_is_refused(write, form):
     content = form({"a": np.arange(50, dtype="float32"), "b": np.ones((2, 2), "float32")})
     for size in range(0, len(content), 7):
         with pytest.raises(UserError, match=r"weights\.pth"):
-            checkpoints.read(write(content[:size]))
+            pytorch.read(write(content[:size]))
 
 
 @pytest.mark.parametrize(
@@ -192,15 +192,15 @@ def test_a_file_cut_short_anywhere_is_refused(write, form):
 )
 def test_other_files_are_refused(write, content):
     with pytest.raises(UserError, match="not a PyTorch checkpoint"):
-        checkpoints.read(write(content))
+        pytorch.read(write(content))
 
 
 @both_formats
 def test_tables_without_weights_are_refused(write, form):
     with pytest.raises(UserError, match="no table of weights but a list"):
-        checkpoints.read(write(form([1, 2])))
+        pytorch.read(write(form([1, 2])))
     with pytest.raises(UserError, match="holds no tensors"):
-        checkpoints.read(write(form({"epoch": 3})))
+        pytorch.read(write(form({"epoch": 3})))
 
 
 @both_formats
@@ -208,14 +208,14 @@ def test_tables_without_weights_are_refused(write, form):
 def test_a_tensor_that_reaches_past_its_storage_is_refused(write, form, view):
     content = form({"a": View(Storage(np.ones(12, "float32")), *view)})
     with pytest.raises(UserError, match="past its storage"):
-        checkpoints.read(write(content))
+        pytorch.read(write(content))
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.pth: No such file"):
-        checkpoints.read(tmp_path / "none.pth")
+        pytorch.read(tmp_path / "none.pth")
     with pytest.raises(UserError, match="Is a directory"):
-        checkpoints.read(tmp_path)
+        pytorch.read(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -224,9 +224,9 @@ def authors():
     random = np.random.default_rng(0)
     model = build("extremec3")
     tensors = {}
-    for module, layer in checkpoints.PUBLISHED["extremec3"]().layers.items():
+    for module, layer in registry.network("extremec3").published().layers.items():
         layer = model.get_layer(layer)
-        names = checkpoints.PARAMETERS[type(layer).__name__]
+        names = pytorch.PARAMETERS[type(layer).__name__]
         for name, weight in zip(names, layer.weights, strict=False):
             value = random.uniform(0.3, 1, weight.shape) if "var" in name else random.normal(0, 0.5, weight.shape)
             if "Depthwise" in type(layer).__name__:
@@ -238,7 +238,7 @@ def authors():
 
 
 def test_every_weight_of_the_network_is_imported_once(authors):
-    published = checkpoints.PUBLISHED["extremec3"]()
+    published = registry.network("extremec3").published()
     layers = [layer.name for layer in build("extremec3").layers if layer.weights]
     assert sorted(published.layers.values()) == sorted(layers)
     assert len(authors) == 405
@@ -251,10 +251,11 @@ def after_normalisation(model):
 def test_the_authors_image_is_moved_into_the_weights_exactly(write, authors, monkeypatch):
     """The imported network on RGB is the authors' on BGR / 255, whatever the weights."""
     path = write(old_format(authors))
-    imported = after_normalisation(checkpoints.load("extremec3", path))
-    as_published = dataclasses.replace(checkpoints.PUBLISHED["extremec3"](), image_channels={})
-    monkeypatch.setitem(checkpoints.PUBLISHED, "extremec3", lambda: as_published)
-    theirs = after_normalisation(checkpoints.load("extremec3", path))
+    imported = after_normalisation(pytorch.load("extremec3", path))
+    as_published = dataclasses.replace(registry.network("extremec3").published(), image_channels={})
+    row = dataclasses.replace(registry.network("extremec3"), published=lambda: as_published)
+    monkeypatch.setitem(registry._networks, "extremec3", row)
+    theirs = after_normalisation(pytorch.load("extremec3", path))
     image = np.random.default_rng(1).normal(size=(1, 224, 224, 3)).astype("float32")
     expected, unmoved = (ops.convert_to_numpy(theirs(x)) for x in (image[..., ::-1] / 255, image))
     found = ops.convert_to_numpy(imported(image))
@@ -289,7 +290,7 @@ def test_another_networks_tensors_are_refused(write, authors, change, message, t
 
 def test_batch_counters_are_not_weights(write, authors):
     counters = {"encoder.b1.bn.num_batches_tracked": np.array(9)}
-    checkpoints.load("extremec3", write(old_format(authors | counters)))
+    pytorch.load("extremec3", write(old_format(authors | counters)))
 
 
 def test_the_command_writes_a_model_that_loads(write, authors, tmp_path, capsys):
@@ -301,14 +302,13 @@ def test_the_command_writes_a_model_that_loads(write, authors, tmp_path, capsys)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".keras"] == ["out.keras"]
 
 
-def test_mistakes_are_named_before_the_work(tmp_path, capsys):
+def test_mistakes_are_named_before_the_work(tmp_path):
     with pytest.raises(UserError, match=r"must end in \.keras"):
         checkpoints.main(["extremec3", "x.pth", "-o", str(tmp_path / "out.h5")])
-    with pytest.raises(UserError, match="Known: extremec3"):
-        checkpoints.load("resnet", "x.pth")
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(UserError, match=r"Known: .*extremec3"):
+        pytorch.load("resnet", "x.pth")
+    with pytest.raises(UserError, match="No published weights are known for 'resnet'"):
         checkpoints.main(["resnet", "x.pth", "-o", "out.keras"])
-    assert "choose from" in capsys.readouterr().err
 
 
 PORTRAIT = (blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
@@ -328,7 +328,7 @@ CITYSCAPES = (blocks.CITYSCAPES_MEAN, blocks.CITYSCAPES_STD)
 def test_the_published_weights_give_the_published_logits(network, name, statistics):
     vectors = np.load(SHARED / f"reference/vectors/{name}.npz")
     size = vectors["input"].shape[:2]
-    model = checkpoints.load(network, SHARED / f"reference/weights/{name}.pth", input_size=size)
+    model = pytorch.load(network, SHARED / f"reference/weights/{name}.pth", input_size=size)
     # The vectors' input is normalised BGR / 255.
     mean, std = statistics
     image = vectors["input"][..., ::-1].astype("float64") * 255 * std + mean
@@ -339,9 +339,7 @@ def test_the_published_weights_give_the_published_logits(network, name, statisti
 
 @needs_shared
 def test_sinet_for_cityscapes_takes_every_tensor_of_its_checkpoint():
-    model = checkpoints.load(
-        "sinet_cityscapes", SHARED / "reference/weights/sinet_cityscapes.pth", input_size=(128, 256)
-    )
+    model = pytorch.load("sinet_cityscapes", SHARED / "reference/weights/sinet_cityscapes.pth", input_size=(128, 256))
     logits = ops.convert_to_numpy(model(np.random.default_rng(0).uniform(0, 255, (1, 128, 256, 3)).astype("float32")))
     # There are no vectors for it; trained weights in the right places are sure of what they see, noise included.
     assert np.isfinite(logits).all()
@@ -351,8 +349,8 @@ def test_sinet_for_cityscapes_takes_every_tensor_of_its_checkpoint():
 @needs_shared
 @pytest.mark.parametrize("name", ["sinet_eg1800", "c3netv2_cityscapes", "c3net_ccc2_cityscapes", "sinet_cityscapes"])
 def test_all_published_checkpoints_are_read(name):
-    tensors = checkpoints.read(SHARED / f"reference/weights/{name}.pth")
+    tensors = pytorch.read(SHARED / f"reference/weights/{name}.pth")
     assert len(tensors) > 300
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
     with pytest.raises(UserError, match="is not the authors' extremec3"):
-        checkpoints.load("extremec3", SHARED / f"reference/weights/{name}.pth")
+        pytorch.load("extremec3", SHARED / f"reference/weights/{name}.pth")

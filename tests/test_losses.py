@@ -65,7 +65,7 @@ def softmax_of(logits, labels, classes="present"):
 @pytest.mark.parametrize("per_image", [False, True])
 def test_lovasz_hinge_is_the_sorted_definition(random, per_image):
     logits, labels = binary_case(random)
-    result = compiled(lambda x, y: losses.lovasz_hinge(x, y, per_image))(logits, labels)
+    result = compiled(lambda x, y: losses.lovasz_hinge(y, x, per_image))(logits, labels)
     groups = zip(logits, labels, strict=True) if per_image else [(logits, labels)]
     assert float(result) == pytest.approx(np.mean([hinge_of(*group) for group in groups]), rel=1e-4)
 
@@ -74,31 +74,31 @@ def test_lovasz_hinge_is_the_sorted_definition(random, per_image):
 @pytest.mark.parametrize("classes", ["present", "all"])
 def test_lovasz_softmax_is_the_sorted_definition(random, classes, per_image):
     logits, labels = multiclass_case(random)
-    result = compiled(lambda x, y: losses.lovasz_softmax(x, y, classes, per_image))(logits, labels)
+    result = compiled(lambda x, y: losses.lovasz_softmax(y, x, classes, per_image))(logits, labels)
     groups = zip(logits, labels, strict=True) if per_image else [(logits, labels)]
     assert float(result) == pytest.approx(np.mean([softmax_of(*group, classes) for group in groups]), rel=1e-4)
 
 
 def test_lovasz_hinge_of_ties_and_of_no_foreground():
     logits, labels = np.zeros((1, 2, 3, 1), "float32"), np.array([[[1, 0, 1], [0, 0, 1]]])
-    assert float(losses.lovasz_hinge(logits, labels)) == pytest.approx(1.0)
+    assert float(losses.lovasz_hinge(labels, logits)) == pytest.approx(1.0)
     logits[0, 0, 0] = 0.5
     # Every pixel is background: the loss is the greatest error.
-    assert float(losses.lovasz_hinge(logits, np.zeros_like(labels))) == pytest.approx(1.5)
-    assert float(losses.lovasz_hinge(logits, np.full_like(labels, IGNORED))) == 0.0
+    assert float(losses.lovasz_hinge(np.zeros_like(labels), logits)) == pytest.approx(1.5)
+    assert float(losses.lovasz_hinge(np.full_like(labels, IGNORED), logits)) == 0.0
 
 
 def test_a_perfect_mask_has_no_lovasz_loss(random):
     _, labels = binary_case(random)
     logits = np.where(labels == 1, 20.0, -20.0)[..., None]
-    assert float(losses.lovasz_with_boundary(logits, labels, 3)) == 0.0
+    assert float(losses.lovasz_boundary(labels, logits, 3)) == 0.0
 
 
 @pytest.mark.parametrize("name", ["lovasz", "lovasz_boundary", "cross_entropy_iou"])
 @pytest.mark.parametrize("case", [binary_case, multiclass_case])
 def test_gradients_agree_with_differences(random, name, case):
     logits, labels = case(random, (2, 2, 3))
-    options = {"kernel_size": 3} if name == "lovasz_boundary" else {}
+    options = {"kernel": 3} if name == "lovasz_boundary" else {}
 
     def loss(x):
         return losses.get(name, **options)(labels, x)
@@ -140,8 +140,8 @@ def test_boundary_loss_ignores_what_is_off_the_band(random):
     masked = np.where(band > 0, labels, IGNORED)
     assert (masked != labels).any() and (masked != IGNORED).any()
     boundary = hinge_of(logits, masked)
-    assert float(losses.boundary_loss(logits, labels, 3)) == pytest.approx(boundary, rel=1e-4)
-    combined = losses.lovasz_with_boundary(logits, labels, 3, weight=0.3)
+    assert float(losses.boundary_loss(labels, logits, 3)) == pytest.approx(boundary, rel=1e-4)
+    combined = losses.lovasz_boundary(labels, logits, 3, weight=0.3)
     assert float(combined) == pytest.approx(hinge_of(logits, labels) + 0.3 * boundary, rel=1e-4)
 
 
@@ -158,14 +158,14 @@ def test_cross_entropy_is_the_weighted_mean_of_log_probabilities(random, case, w
         weight = class_weights[label] if weighted else 1.0
         total -= weight * (values[label] - np.log(np.sum(np.exp(np.array(values, "float64")))))
         weight_sum += weight
-    result = compiled(lambda x, y: losses.cross_entropy(x, y, class_weights))(logits, labels)
+    result = compiled(lambda x, y: losses.cross_entropy(y, x, class_weights))(logits, labels)
     assert float(result) == pytest.approx(total / weight_sum, rel=1e-5)
 
 
 def test_cross_entropy_of_certain_logits_is_finite():
     logits = np.array([[[[1e4], [-1e4]]]], "float32")
-    assert float(losses.cross_entropy(logits, np.array([[[1, 0]]]))) == 0.0
-    assert float(losses.cross_entropy(logits, np.array([[[0, 0]]]))) == pytest.approx(5e3)
+    assert float(losses.cross_entropy(np.array([[[1, 0]]]), logits)) == 0.0
+    assert float(losses.cross_entropy(np.array([[[0, 0]]]), logits)) == pytest.approx(5e3)
 
 
 def test_soft_iou_per_image(random):
@@ -174,7 +174,7 @@ def test_soft_iou_per_image(random):
     for logit, label in zip(logits[..., 0].astype("float64"), labels, strict=True):
         p, t = 1 / (1 + np.exp(-logit[label != IGNORED])), label[label != IGNORED]
         expected.append(1 - ((p * t).sum() + 1) / ((p + t - p * t).sum() + 1))
-    assert float(compiled(losses.soft_iou)(logits, labels)) == pytest.approx(np.mean(expected), rel=1e-5)
+    assert float(compiled(losses.soft_iou)(labels, logits)) == pytest.approx(np.mean(expected), rel=1e-5)
 
 
 def test_soft_iou_of_several_classes_leaves_out_absent_ones(random):
@@ -188,7 +188,7 @@ def test_soft_iou_of_several_classes_leaves_out_absent_ones(random):
             t = label == c
             terms.append(1 - ((p[:, c] * t).sum() + 1) / ((p[:, c] + t - p[:, c] * t).sum() + 1))
         images.append(np.mean(terms))
-    assert float(compiled(losses.soft_iou)(logits, labels)) == pytest.approx(np.mean(images), rel=1e-5)
+    assert float(compiled(losses.soft_iou)(labels, logits)) == pytest.approx(np.mean(images), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", list(losses.LOSSES))
@@ -206,7 +206,7 @@ def test_losses_train_with_labels_of_either_rank(random, name):
 
 def test_a_nan_logit_gives_a_nan_loss():
     logits = np.array([[[[np.nan], [1.0]]]], "float32")
-    assert np.isnan(float(losses.lovasz_hinge(logits, np.array([[[1, 0]]]))))
+    assert np.isnan(float(losses.lovasz_hinge(np.array([[[1, 0]]]), logits)))
 
 
 def test_mistakes_are_named():
@@ -214,10 +214,10 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match=r"lovasz_boundary.*Received: 'dice'"):
         losses.get("dice")
     with pytest.raises(ValueError, match=r"same height and width.*\(1, 8, 8, 1\)"):
-        losses.lovasz(logits, np.zeros((1, 8, 8)))
+        losses.lovasz(np.zeros((1, 8, 8)), logits)
     with pytest.raises(ValueError, match=r"odd and positive. Received: 4"):
         losses.boundary_band(np.zeros((1, 4, 4)), 4)
     with pytest.raises(ValueError, match=r"needs 2 numbers"):
-        losses.cross_entropy(logits, np.zeros((1, 4, 4)), class_weights=(1.0,))
+        losses.cross_entropy(np.zeros((1, 4, 4)), logits, class_weights=(1.0,))
     with pytest.raises(ValueError, match="one channel"):
-        losses.lovasz_hinge(np.zeros((1, 4, 4, 2), "float32"), np.zeros((1, 4, 4)))
+        losses.lovasz_hinge(np.zeros((1, 4, 4)), np.zeros((1, 4, 4, 2), "float32"))

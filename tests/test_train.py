@@ -1,15 +1,20 @@
 """Training through its command: runs repeat, stop and go on, learn, and say what is wrong before they start."""
 
+import contextlib
 import csv
 import json
+import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 
+import keras_models
 from keras_models import build, models, train
 from keras_models.command import UserError
-from keras_models.training import runs, stages
+from keras_models.training import loop, runs, stages
 from tests.test_data import make_folder
 
 SMALL = ["--input-size", "32", "--epochs", "3", "--batch-size", "4", "--learning-rate", "0.003"]
@@ -41,7 +46,7 @@ def test_run_folder_holds_what_later_commands_need(whole):
     run = json.loads((whole / "run.json").read_text())
     assert run["options"]["seed"] == 0
     assert run["recipe"]["stages"][0]["batch_size"] == 4
-    assert (len(run["data"]["train"]), len(run["data"]["val"])) == (9, 2)
+    assert len(run["data"]["train"]) == 9
     assert {"keras", "python", "backend"} <= run["versions"].keys()
     assert [int(row["epoch"]) for row in rows(whole)] == [1, 2, 3]
     assert (whole / "preview.png").is_file()
@@ -49,25 +54,143 @@ def test_run_folder_holds_what_later_commands_need(whole):
     assert models.load(whole).name == "extremec3_coarse"
 
 
-def test_interrupted_run_goes_on_exactly(whole, options, tmp_path, monkeypatch, capsys):
-    run = tmp_path / "stopped"
-    finished = runs.Checkpoint.on_epoch_end
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, or the end of the process, just after an epoch has been written."""
 
-    def stop_after_first_epoch(self, epoch, logs=None):
+
+@contextlib.contextmanager
+def stopping_after(monkeypatch, epochs):
+    finished = loop.EndOfEpoch.on_epoch_end
+
+    def stop(self, epoch, logs=None):
         finished(self, epoch, logs)
-        if epoch == 0:
-            raise KeyboardInterrupt
+        if epoch + 1 == epochs:
+            raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs.Checkpoint, "on_epoch_end", stop_after_first_epoch)
+        patch.setattr(loop.EndOfEpoch, "on_epoch_end", stop)
+        yield
+
+
+def net_with_dropout(image, classes):
+    """A network whose dropout draws new masks at each step."""
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="stem")(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Dropout(0.5, name="dropout")(x)
+    x = keras.layers.Conv2D(classes, 1, name="head")(x)
+    return keras.layers.Resizing(*image.shape[1:3], name="up")(x)
+
+
+DROPOUT = [
+    "tests.test_train:net_with_dropout",
+    "--input-size",
+    "16",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "4",
+    "--ema",
+    "0.9",
+]
+
+
+def test_a_resumed_run_with_dropout_is_equal_to_an_unbroken_one(folder, tmp_path, monkeypatch, capsys):
+    arguments = [*DROPOUT, "--dataset", "folder", "--data-dir", str(folder), "--clip-norm", "1"]
+    arguments += ["--ema", "0.9"]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert train.main([*arguments, "--output", str(unbroken)]) == 0
+    with stopping_after(monkeypatch, 1):
+        assert train.main([*arguments, "--output", str(broken)]) == 130
+    assert f"--resume {broken}" in capsys.readouterr().out
+    (broken / "history.csv").unlink()  # as if the process had died before it wrote it
+    (broken / ".checkpoint-x1.npz").write_bytes(b"half")
+    assert train.main(["--resume", str(broken)]) == 0
+    assert not list(broken.glob(".checkpoint*"))
+    for row, expected in zip(rows(broken), rows(unbroken), strict=True):
+        del row["seconds"], expected["seconds"]
+        assert row == expected
+    ours, theirs = (runs.read_checkpoint(run) for run in (broken, unbroken))
+    for kind in ("model", "optimizer", "best_model"):
+        for a, b in zip(ours[kind], theirs[kind], strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert any(np.issubdtype(array.dtype, np.integer) for array in ours["model"])  # the seeds' state
+    assert train.main(["--resume", str(broken), "--epochs", "4"]) == 0  # longer than planned
+    assert [int(row["epoch"]) for row in rows(broken)] == [1, 2, 3, 4]
+
+
+def test_ctrl_c_in_the_first_epoch_can_be_resumed(options, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+
+    def interrupt(*_):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.EndOfEpoch, "on_epoch_begin", interrupt)
         assert train.main([*options, "--output", str(run)]) == 130
-    assert f"--resume {run}" in capsys.readouterr().out
-    assert train.main(["--resume", str(run)]) == 0
-    for row, expected in zip(rows(run), rows(whole), strict=True):
-        for name in ("epoch", "loss", "val_foreground_iou", "learning_rate"):
-            assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-3), name
-    for ours, expected in zip(models.load(run).get_weights(), models.load(whole).get_weights(), strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-2, atol=1e-3)
+    resume = capsys.readouterr().out.rpartition("keras_models.train ")[2].split()
+    with stopping_after(monkeypatch, 1):
+        assert train.main(resume) == 130
+    assert len(rows(run)) == 1
+
+
+def test_a_resumed_run_says_that_the_photos_are_others(options, folder, tmp_path, monkeypatch):
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(folder, photos)
+    options = [str(photos) if option == str(folder) else option for option in options]
+    with stopping_after(monkeypatch, 1):
+        assert train.main([*options, "--output", str(run)]) == 130
+    moved = tmp_path / "moved"
+    photos.rename(moved)
+    with pytest.raises(UserError, match="There is no folder"):
+        train.main(["--resume", str(run)])
+    assert train.main(["--resume", str(run), "--data-dir", str(moved), "--epochs", "1"]) == 0
+    next((moved / "images").iterdir()).unlink()
+    with pytest.raises(UserError, match=r"not those that this run began with.*no longer there"):
+        train.main(["--resume", str(run)])
+
+
+def test_two_trainings_do_not_share_a_folder(options, tmp_path):
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert held.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"in use by another training: process {held.pid}"):
+            train.main([*options, "--output", str(tmp_path / "run")])
+    finally:
+        held.kill()
+        held.wait()
+    with runs.locked(tmp_path / "run"):  # released with the process that held it
+        runs.require_empty(tmp_path / "run")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from keras_models.training import runs
+with runs.locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_folder_deleted_during_training_is_not_made_again(whole, tmp_path):
+    gone = tmp_path / "gone"
+    with pytest.raises(UserError, match="was deleted or emptied"):
+        runs.write_checkpoint(gone, {"stage": 1, "epoch": 1, "best": 0.5}, [{"stage": 1}], {})
+    assert not gone.exists()
+
+
+def test_the_command_is_a_function(folder, tmp_path, capsys):
+    model = keras_models.build("extremec3_coarse", classes=2, input_size=32)
+    train_set, val_set = (keras_models.data.load("folder", folder, split) for split in ("train", "val"))
+    history = keras_models.fit(
+        model, train=train_set, val=val_set, recipe="pocket", output=tmp_path / "run", epochs=1, batch_size=4
+    )
+    assert [row["epoch"] for row in history] == [1]
+    for ours, saved in zip(model.get_weights(), keras_models.load(tmp_path / "run").get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, saved)
+    with pytest.raises(UserError, match=r"3 channel.*2 classes"):
+        keras_models.fit(keras_models.build("extremec3", classes=3, input_size=32), train_set, val_set)
 
 
 def test_diverged_loss_stops_with_an_explanation(options, tmp_path):
@@ -98,9 +221,19 @@ MISTAKES = {
     "missing folder": (["extremec3", "--dataset", "eg1800", "--data-dir", "nowhere"], "There is no folder nowhere"),
     "unknown recipe": (["extremec3", "--recipe", "fast"], "no recipe 'fast'.*paper, pocket, drawings"),
     "odd size": (["extremec3", "--input-size", "50"], "multiples of 4.*48x48"),
-    "no epochs": (["extremec3", "--epochs", "0"], "--epochs must be above 0"),
+    "no epochs": (["extremec3", "--epochs", "0"], "--epochs must be at least 1"),
     "resume nothing": (["--resume", "nowhere"], "nowhere is no run folder"),
-    "resume and name": (["extremec3", "--resume", "nowhere"], "leave NETWORK"),
+    "resume and name": (["extremec3", "--resume", "nowhere"], "omit NETWORK"),
+    "resume and a number": (["--resume", "nowhere", "--learning-rate", "1"], "omit --learning-rate"),
+    "a seed below 0": (["extremec3", "--seed", "-1"], "--seed must be at least 0"),
+    "a rate that is none": (["extremec3", "--learning-rate", "nan"], "--learning-rate must be above 0"),
+    "a number that does nothing": (
+        ["extremec3", "--recipe", "pocket", "--boundary-kernel", "3"],
+        "--boundary-kernel is",
+    ),
+    "weights of which nothing fits": (["sinet", "--weights", "extremec3-eg1800"], "No layer of sinet fits"),
+    "no such module": (["nowhere.net:net"], "There is no network 'nowhere.net:net'"),
+    "no such function": (["tests.test_train:netz"], "There is no network"),
     "foreign weights": (["extremec3", "--weights", "nothing"], "There is no model 'nothing'"),
 }
 
@@ -132,8 +265,8 @@ def test_weight_decay_spares_depthwise_kernels():
 def test_paper_recipe_is_the_published_one(capsys):
     assert train.main(["extremec3", "--recipe", "paper", "--print-recipe"]) == 0
     coarse, fine = json.loads(capsys.readouterr().out)["stages"]
-    assert (coarse["network"], fine["network"]) == ("extremec3_coarse", "extremec3")
+    assert (coarse["network"], fine["network"]) == ("extremec3_coarse", None)
     for stage in (coarse, fine):
         assert (stage["epochs"], stage["batch_size"], stage["learning_rate"]) == (300, 60, 1e-3)
-        assert [fraction * stage["epochs"] for fraction in stage["halve_at"]] == pytest.approx([150, 250])
-    assert (coarse["boundary_kernel"], fine["boundary_kernel"]) == (5, 15)
+        assert [fraction * stage["epochs"] for fraction in stage["schedule"]["at"]] == pytest.approx([150, 250])
+    assert (coarse["loss"]["kernel"], fine["loss"]["kernel"]) == (5, 15)

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from keras_models.command import UserError
+from keras_models import command
+from keras_models.command import UserError, option
 from keras_models.data import compose, light
 
-_RANGES = {  # least and greatest value of each number
-    "rotation_degrees": (0, 180),
-    "scale": (0.01, 100),
-    "shift": (0, 1),
-    "stretch": (0, 10),
+_RANGES = {  # least and greatest value of each number that is no flag
     "probability": (0, 1),
     **dict.fromkeys(("saturation", "brightness", "contrast", "sharpness"), (0, 10)),
-    "noise": (0, 255),
     "paste": (0, 1),
     "paste_scale": (0.01, 100),
     "paste_softness": (0, 100),
@@ -50,10 +46,12 @@ class Augmentation:
     resolution. Each of those happens with half the `probability`; at the default it never does.
     """
 
-    rotation_degrees: float = 45
-    scale: tuple[float, float] = (0.5, 1.5)
-    shift: float = 0.25
-    stretch: float = 0.0
+    rotation_degrees: float = option(45, least=0, most=180, help="augmentation: largest rotation")
+    scale: tuple[float, ...] = option(
+        (0.5, 1.5), above=0, most=8, metavar="LOW,HIGH", help="augmentation: smallest and largest scale, as 0.5,1.5"
+    )
+    shift: float = option(0.25, least=0, most=1, help="augmentation: largest shift, as a fraction of the input's side")
+    stretch: float = option(0.0, least=0, most=4, help="augmentation: largest change of the aspect ratio")
     flip: bool = True
     probability: float = 0.5
     saturation: tuple[float, float] = (0.4, 1.6)
@@ -61,7 +59,7 @@ class Augmentation:
     contrast: tuple[float, float] = (0.6, 1.4)
     sharpness: tuple[float, float] = (0.8, 1.2)
     blur: tuple[int, ...] = (3, 5)
-    noise: float = 10
+    noise: float = option(10, least=0, most=255, help="augmentation: largest deviation of the noise, in grey values")
     outside: int = 0
     mirrored: tuple[tuple[int, int], ...] = ()
     paste: float = 0.0
@@ -75,6 +73,9 @@ class Augmentation:
     downscale: float = 1.0
 
     def __post_init__(self):
+        command.check(self)
+        if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
+            raise UserError(f"--scale takes the smallest and the largest scale, as 0.5,1.5. Received: {self.scale}")
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             numbers = value if isinstance(value, tuple) else (value,)

@@ -6,6 +6,7 @@
 from keras_models import blocks
 from keras_models.networks.resnet import RESNET_18, basic, resnet
 from keras_models.registry import register
+from keras_models.training import methods
 
 SPATIAL = (64, 128, 256)
 
@@ -18,6 +19,7 @@ SPATIAL = (64, 128, 256)
     multiple=32,
     paper="ExtremeC3Net",
     reason="514,542 of the published parameters are of modules that no image meets, ResNet-18's classifier above all",
+    recipes=methods.AS_PORTRAITNET,
 )
 def bisenet(image, classes):
     """Spatial detail at 1/8, context from two stages of ResNet-18, fused (figure 2)."""

@@ -4,11 +4,15 @@
 `blocks.c3`, its parallel module `blocks.c3_module`; the networks have ESPNet's skeleton.
 """
 
+import dataclasses
 from functools import partial
 
 from keras_models import blocks
 from keras_models.networks import espnet
+from keras_models.pytorch import Published, bn_prelu, c3_module
 from keras_models.registry import register
+from keras_models.training import methods
+from keras_models.training.recipes import Recipe
 
 DILATIONS_1 = (2, 4, 8, 16)
 DILATIONS_2 = (2, 3, 7, 13)  # coprime
@@ -16,25 +20,77 @@ DILATIONS_2 = (2, 3, 7, 13)  # coprime
 CITYSCAPES = {"input_size": (512, 1024), "classes": 20, "multiple": 8, "paper": "C3"}
 
 
-@register(parameters=198_434, macs=3_132_751_872, **CITYSCAPES)
+_FIRST = dataclasses.replace(methods.C3, batch_size=24)
+FIRST_STAGE = {"paper": Recipe(f"{methods.C3_TEXT}: its first stage.", (_FIRST,))}
+
+
+def _two_stages(encoder):
+    stages = methods.after(encoder, methods.C3, batch_size=24)
+    return {"paper": Recipe(f"{methods.C3_TEXT}: the encoder, then the whole network.", stages)}
+
+
+def _published_ccc2() -> Published:
+    table = espnet.published_encoder(DILATIONS_2)
+    table |= {"br": "level3_classes_bn", "up_l3.0": "level3_up", "level3_C.conv": "level2_classes"}
+    table |= bn_prelu("combine_l2_l3.0", "level2_fuse")
+    table |= c3_module("combine_l2_l3.1", "level2_decode", DILATIONS_2, "combine_l2_l3.1.bn")
+    table |= {"up_l2.0": "level2_up_deconv", **bn_prelu("up_l2.1", "level2_up")}
+    table |= {"conv.conv": "level1_decode_conv", **bn_prelu("conv", "level1_decode"), "classifier": "head"}
+    decoder = {"level2_classes": (128, 1.0), "level1_decode_conv": (20 + 16, 1.0)}
+    return Published(table, espnet.published_image(16) | decoder)
+
+
+def _published_c3netv2() -> Published:
+    table = espnet.published_encoder(DILATIONS_1) | {"bn": "level3_classes_bn", "classifier.1.conv": "head"}
+    for level in (1, 2):
+        theirs, ours = f"conv_l{level}", f"level{level}_fuse"
+        table |= {f"{theirs}.conv.0": f"{ours}_depthwise", f"{theirs}.conv.1": f"{ours}_pointwise"}
+        table |= bn_prelu(theirs, ours)
+    return Published(table, espnet.published_image(20))
+
+
+@register(
+    parameters=198_434,
+    macs=3_132_751_872,
+    recipes=_two_stages("ccc1_encoder"),
+    **CITYSCAPES,
+)
 def ccc1(image, classes):
     """C3Net with dilations 2, 4, 8, 16; also row 7 of table 3."""
     return _network(image, classes, DILATIONS_1)
 
 
-@register(parameters=191_614, macs=3_050_831_872, **CITYSCAPES)
+@register(
+    parameters=191_614,
+    macs=3_050_831_872,
+    recipes=_two_stages("ccc2_encoder"),
+    published=_published_ccc2,
+    **CITYSCAPES,
+)
 def ccc2(image, classes):
     """C3Net with dilations 2, 3, 7, 13: the network of the published weights."""
     return _network(image, classes, DILATIONS_2)
 
 
-@register(parameters=182_514, macs=1_817_444_352, reason="a training stage", **CITYSCAPES)
+@register(
+    parameters=182_514,
+    macs=1_817_444_352,
+    reason="a training stage",
+    recipes=FIRST_STAGE,
+    **CITYSCAPES,
+)
 def ccc1_encoder(image, classes):
     """The network of CCC1's first training stage; logits at an eighth of the resolution."""
     return _encoder(image, classes, DILATIONS_1)
 
 
-@register(parameters=175_794, macs=1_738_801_152, reason="a training stage", **CITYSCAPES)
+@register(
+    parameters=175_794,
+    macs=1_738_801_152,
+    reason="a training stage",
+    recipes=FIRST_STAGE,
+    **CITYSCAPES,
+)
 def ccc2_encoder(image, classes):
     """The network of CCC2's first training stage; logits at an eighth of the resolution."""
     return _encoder(image, classes, DILATIONS_2)
@@ -45,6 +101,8 @@ def ccc2_encoder(image, classes):
     macs=2_292_056_064,
     status="near",
     reason="the authors' page says 0.18M and 2.66G; their code and weights have 187,378 and 2.29G",
+    recipes=methods.AS_C3,
+    published=_published_c3netv2,
     **CITYSCAPES,
 )
 def c3netv2(image, classes):
@@ -83,6 +141,7 @@ def c3netv2(image, classes):
     macs=3_302_678_528,
     status="near",
     reason="0.215M and 6.77G against 0.21M and 6.75G; one concentration BN fewer would give 6.749G",
+    recipes=methods.AS_C3,
     **CITYSCAPES,
 )
 def ccc_espnet(image, classes):
@@ -96,6 +155,7 @@ def ccc_espnet(image, classes):
     macs=2_673_999_872,
     status="near",
     reason="published 0.152M and 5.44G; the 1.4K and 14M between are unexplained",
+    recipes=methods.AS_C3,
     **CITYSCAPES,
 )
 def ccc_structure_a(image, classes):
@@ -108,6 +168,7 @@ def ccc_structure_a(image, classes):
     macs=3_075_604_480,
     status="near",
     reason="p=4, q=11 inferred: 0.188M and 6.28G against 0.187M and 6.26G, the same offset as without the layers",
+    recipes=methods.AS_C3,
     **CITYSCAPES,
 )
 def ccc_structure_a_deep(image, classes):
@@ -115,13 +176,23 @@ def ccc_structure_a_deep(image, classes):
     return _network(image, classes, DILATIONS_1, "A", p=4, q=11)
 
 
-@register(parameters=580_354, macs=7_769_423_872, **CITYSCAPES)
+@register(
+    parameters=580_354,
+    macs=7_769_423_872,
+    recipes=methods.AS_C3,
+    **CITYSCAPES,
+)
 def ccc_structure_b(image, classes):
     """CCC1 with one depthwise convolution as the concentration stage (table 3, row 5)."""
     return _network(image, classes, DILATIONS_1, "B")
 
 
-@register(parameters=194_342, macs=3_132_751_872, **CITYSCAPES)
+@register(
+    parameters=194_342,
+    macs=3_132_751_872,
+    recipes=methods.AS_C3,
+    **CITYSCAPES,
+)
 def ccc_structure_c_linear(image, classes):
     """CCC1 without BN and PReLU between the asymmetric convolutions, dw-Asym (table 3, row 6)."""
     return _network(image, classes, DILATIONS_1, "C-")

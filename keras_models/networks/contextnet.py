@@ -5,6 +5,7 @@
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 # The deep branch's bottlenecks: expansion factor, width, blocks, stride of the first (table 1).
 BOTTLENECKS = ((1, 32, 1, 1), (6, 32, 1, 1), (6, 48, 3, 2), (6, 64, 3, 2), (6, 96, 2, 1), (6, 128, 2, 1))
@@ -18,6 +19,7 @@ PORTRAIT = {"input_size": (224, 224), "classes": 2, "multiple": 16, "paper": "Ex
     parameters=838_018,
     macs=332_020_864,
     reason="838K as published; its FLOPs are 4.67 times those of this graph, and no branch layout gives them",
+    recipes=methods.AS_PORTRAITNET,
     **PORTRAIT,
 )
 def contextnet12(image, classes):
@@ -30,6 +32,7 @@ def contextnet12(image, classes):
     macs=27_234_592,
     status="not reproducible",
     reason="published 67.2K and 0.372G; a quarter of every width gives 64.6K and 0.060G",
+    recipes=methods.AS_PORTRAITNET,
     **PORTRAIT,
 )
 def contextnet12_quarter(image, classes):

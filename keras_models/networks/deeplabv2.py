@@ -7,6 +7,7 @@ arXiv:1606.00915.
 from keras_models import blocks
 from keras_models.networks.resnet import RESNET_101, bottleneck, resnet
 from keras_models.registry import register
+from keras_models.training import methods
 
 RATES = (6, 12, 18, 24)
 
@@ -20,6 +21,7 @@ RATES = (6, 12, 18, 24)
     paper="LIP-Net",
     status="near",
     reason="44.0M against 48.0M, of which LIP-Net's paper says nothing more",
+    recipes=methods.LIPNET,
 )
 def deeplabv2(image, classes):
     """ResNet-101 dilated to 1/8 of the resolution; ASPP is a sum of four atrous convolutions to the classes."""

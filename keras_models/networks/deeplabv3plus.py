@@ -7,6 +7,7 @@ ASPP and decoder are separable, as in that paper.
 from keras_models import blocks
 from keras_models.networks.resnet import RESNET_101, bottleneck, resnet
 from keras_models.registry import register
+from keras_models.training import methods
 
 RATES = (6, 12, 18)
 HUMAN_PARSING = {"input_size": (512, 512), "classes": 5, "multiple": 16, "paper": "Improved DeepLabv3+"}
@@ -17,6 +18,7 @@ HUMAN_PARSING = {"input_size": (512, 512), "classes": 5, "multiple": 16, "paper"
     macs=51_116_548_096,
     status="near",
     reason="41.05M against the 41.06M that the C3 paper cites; its 280G are not those of output stride 16 (206G)",
+    recipes=methods.DEEPLAB,
     **HUMAN_PARSING,
 )
 def deeplabv3plus(image, classes):
@@ -29,6 +31,7 @@ def deeplabv3plus(image, classes):
     macs=57_014_484_992,
     status="near",
     reason="no published figure; separable ASPP and decoder as in the DeepLabv3+ paper",
+    recipes=methods.DEEPLAB,
     **HUMAN_PARSING,
 )
 def deeplabv3plus_resnet101(image, classes):

@@ -7,6 +7,7 @@ from keras import layers
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 # DenseNet-121: layers of each block and their dilation; only the transition after block 1 pools.
 DENSENET_121 = ((6, 1), (12, 1), (24, 2), (16, 4))
@@ -23,6 +24,7 @@ RATES = (3, 6, 12, 18, 24)
     multiple=8,
     paper="C3",
     reason="parameters as published; FLOPs 155.69G against 155.82G",
+    recipes=methods.CITED,
 )
 def denseaspp121(image, classes):
     """DenseNet-121 at 1/8 of the resolution and five densely connected atrous branches."""

@@ -9,6 +9,7 @@ from keras import layers
 from keras_models import blocks
 from keras_models.networks.resnet import RESNET_34, RESNET_50, basic, bottleneck, resnet
 from keras_models.registry import register
+from keras_models.training import methods
 
 # DRN-C: width, strides, dilation and residual of the levels 1 to 8 (figure 3 c), and the blocks in each.
 LEVELS_C = (
@@ -115,6 +116,7 @@ for _name, (_imagenet, _cityscapes) in COUNTS.items():
         multiple=8,
         paper="C3",
         task="classification",
+        recipes=methods.IMAGENET,
     )(_classifier(_name))
     register(
         parameters=_cityscapes[0],
@@ -125,4 +127,5 @@ for _name, (_imagenet, _cityscapes) in COUNTS.items():
         paper="C3",
         status="exact" if _name in PUBLISHED_SEGMENTERS else "near",
         reason="" if _name in PUBLISHED_SEGMENTERS else "no published figures as a segmenter; its classifier is exact",
+        recipes=methods.DRN,
     )(_segmenter(_name))

@@ -9,12 +9,21 @@ from keras import layers
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 # The bottlenecks of stages 2 and 3 (table 1): a dilation, or an asymmetric 5x5 convolution.
 STAGE = (1, 2, "asymmetric", 4, 1, 8, "asymmetric", 16)
 
 
-@register(parameters=355_542, macs=363_713_280, input_size=(224, 224), classes=2, multiple=8, paper="ExtremeC3Net")
+@register(
+    parameters=355_542,
+    macs=363_713_280,
+    input_size=(224, 224),
+    classes=2,
+    multiple=8,
+    paper="ExtremeC3Net",
+    recipes=methods.AS_PORTRAITNET,
+)
 def enet(image, classes):
     """Encoder stages 1 to 3 with PReLU, one slope for each bottleneck; decoder stages 4 and 5 with ReLU."""
     x = blocks.normalise(image, blocks.IMAGENET_MEAN, blocks.IMAGENET_STD)

@@ -7,12 +7,21 @@ from keras import layers
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
+from keras_models.training.recipes import Recipe
 
 DILATIONS = (2, 4, 8, 16, 2, 4, 8, 16)  # of the blocks with 128 channels
 CITYSCAPES = {"input_size": (512, 1024), "classes": 20, "multiple": 8, "paper": "C3"}
 
 
-@register(parameters=2_066_836, macs=26_612_727_808, **CITYSCAPES)
+@register(
+    parameters=2_066_836,
+    macs=26_612_727_808,
+    recipes={
+        "paper": Recipe("ERFNet's: the encoder, then the whole.", methods.after("erfnet_encoder", methods.ERFNET))
+    },
+    **CITYSCAPES,
+)
 def erfnet(image, classes):
     """Encoder and decoder of non-bottleneck-1D blocks (table I); every convolution has a bias."""
     return _network(image, classes, _factorized)
@@ -22,6 +31,7 @@ def erfnet(image, classes):
     parameters=1_452_436,
     macs=21_554_397_184,
     reason="parameters as published; FLOPs 43.39G against 43.34G",
+    recipes={"paper": Recipe("ERFNet's, as the C3 paper has it.", (methods.ERFNET,))},
     **CITYSCAPES,
 )
 def ccc_erfnet(image, classes):
@@ -29,7 +39,13 @@ def ccc_erfnet(image, classes):
     return _network(image, classes, _ccc)
 
 
-@register(parameters=1_876_624, macs=21_533_425_664, reason="a training stage", **CITYSCAPES)
+@register(
+    parameters=1_876_624,
+    macs=21_533_425_664,
+    reason="a training stage",
+    recipes={"paper": Recipe("The first of ERFNet's two stages.", (methods.ERFNET,))},
+    **CITYSCAPES,
+)
 def erfnet_encoder(image, classes):
     """The network of the first training stage; logits at an eighth of the resolution."""
     return blocks.pointwise(_encoder(image, _factorized), classes, use_bias=True, name="encoder_head")

@@ -6,7 +6,9 @@
 from functools import partial
 
 from keras_models import blocks
+from keras_models.pytorch import bn_prelu, c3_module
 from keras_models.registry import register
+from keras_models.training import methods
 
 DILATIONS = (1, 2, 4, 8, 16)  # the branches of an ESP module
 WIDTHS = (16, 64, 128)  # of the three levels
@@ -16,11 +18,39 @@ PORTRAIT = {"input_size": (224, 224), "classes": 1, "multiple": 8, "paper": "Ext
 CITYSCAPES = {"input_size": (512, 1024), "classes": 20, "multiple": 8, "paper": "C3"}
 
 
+def published_encoder(dilations: tuple[int, ...]) -> dict[str, str]:
+    """The encoder of the C3 networks for Cityscapes, and its classes."""
+    table = {"encoder.level1.conv": "level1_conv", **bn_prelu("encoder.level1", "level1")}
+    for number, name in (("1", "level1_image"), ("2", "level2_image"), ("3", "level3")):
+        table |= bn_prelu(f"encoder.b{number}", name)
+    for level, modules in ((2, P), (3, Q)):
+        down = f"encoder.level{level}_0"
+        table |= c3_module(down, f"level{level}_down", dilations, down)
+        for i in range(modules):
+            theirs = f"encoder.level{level}.{i}"
+            table |= c3_module(theirs, f"level{level}_{i + 1}", dilations, f"{theirs}.bn")
+    return table | {"encoder.classifier.conv": "level3_classes"}
+
+
+def published_image(level1: int) -> dict[str, tuple[int, float]]:
+    """Where the image is in the encoder with `level1` channels at the first level."""
+    return {
+        "level1_conv": (0, 255.0),
+        "level1_image_bn": (level1, 255.0),
+        "level1_image_prelu": (level1, 1.0),
+        "level2_down_reduce": (level1, 1.0),
+        "level2_image_bn": (128, 255.0),
+        "level2_image_prelu": (128, 1.0),
+        "level3_down_reduce": (128, 1.0),
+    }
+
+
 @register(
     parameters=365_109,
     macs=4_780_220_416,
     status="near",
     reason="0.364M is ESPNet's own figure; 20 classes, which the published FLOPs need, give 0.365M",
+    recipes=methods.AS_C3,
     **CITYSCAPES,
 )
 def espnet(image, classes):
@@ -34,6 +64,7 @@ def espnet(image, classes):
     macs=3_469_500_416,
     status="near",
     reason="0.202M has 19 classes (201,542); the published FLOPs have 20 and leave the deconvolutions out",
+    recipes=methods.AS_C3,
     **CITYSCAPES,
 )
 def espnet_tiny(image, classes):
@@ -42,14 +73,24 @@ def espnet_tiny(image, classes):
     return encoder_decoder(x, classes, esp_module, q=3)
 
 
-@register(parameters=344_585, macs=328_291_376, **PORTRAIT)
+@register(
+    parameters=344_585,
+    macs=328_291_376,
+    recipes=methods.AS_PORTRAITNET,
+    **PORTRAIT,
+)
 def espnet_c(image, classes):
     """ESPNet-C, the encoder alone: the ESPNet of the portrait comparison. Its decoder needs five classes or more."""
     x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
     return _encoder_logits(x, classes, esp_module)
 
 
-@register(parameters=127_562, macs=2_409_758_720, **CITYSCAPES)
+@register(
+    parameters=127_562,
+    macs=2_409_758_720,
+    recipes=methods.AS_C3,
+    **CITYSCAPES,
+)
 def ds_espnet_decoder(image, classes):
     """Every dilated convolution made depthwise separable (C3 paper, table 3, row 2)."""
     x = blocks.normalise(image, blocks.CITYSCAPES_MEAN, blocks.CITYSCAPES_STD)
@@ -61,6 +102,7 @@ def ds_espnet_decoder(image, classes):
     macs=102_873_344,
     status="not reproducible",
     reason="published 143K; all five branches separable give 107K, the first one dense 160K",
+    recipes=methods.AS_PORTRAITNET,
     **PORTRAIT,
 )
 def ds_espnet(image, classes):
@@ -74,6 +116,7 @@ def ds_espnet(image, classes):
     macs=29_942_528,
     status="not reproducible",
     reason="published 63.9K and 0.139G, 70% of the full width's; halving every width gives 30.5K and 0.030G",
+    recipes=methods.AS_PORTRAITNET,
     **PORTRAIT,
 )
 def ds_espnet_half(image, classes):

@@ -8,6 +8,7 @@ from keras import layers
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 GROUPS = 4  # K: parallel branches of an EESP unit, and groups of its pointwise convolutions
 LEVEL_1 = 32
@@ -25,13 +26,25 @@ PORTRAIT = {
 }
 
 
-@register(parameters=1_244_650, macs=518_471_764, reason=REASON.format("745,686", "778K"), **PORTRAIT)
+@register(
+    parameters=1_244_650,
+    macs=518_471_764,
+    reason=REASON.format("745,686", "778K"),
+    recipes=methods.AS_PORTRAITNET,
+    **PORTRAIT,
+)
 def espnetv2(image, classes):
     """Scale 2.0."""
     return _network(image, classes, 2)
 
 
-@register(parameters=718_506, macs=300_116_244, reason=REASON.format("434,886", "458K"), **PORTRAIT)
+@register(
+    parameters=718_506,
+    macs=300_116_244,
+    reason=REASON.format("434,886", "458K"),
+    recipes=methods.AS_PORTRAITNET,
+    **PORTRAIT,
+)
 def espnetv2_15(image, classes):
     """Scale 1.5."""
     return _network(image, classes, 1.5)

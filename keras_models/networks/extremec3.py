@@ -3,8 +3,13 @@
 "ExtremeC3Net: Extreme Lightweight Portrait Segmentation Networks using Advanced C3-modules", arXiv:1908.03093.
 """
 
+import dataclasses
+
 from keras_models import blocks
+from keras_models.pytorch import Published, bn_prelu, c3_module
 from keras_models.registry import register
+from keras_models.training import methods
+from keras_models.training.recipes import LovaszBoundary, Recipe, Stage
 
 PAPER = "ExtremeC3Net"
 
@@ -27,7 +32,68 @@ BASELINE_DILATIONS = dict.fromkeys(DILATIONS, (2, 4, 8))
 REVERSE_DILATIONS = dict(zip(DILATIONS, reversed(DILATIONS.values()), strict=True))
 
 
-@register(parameters=33_178, macs=97_811_840, input_size=(224, 224), classes=1, multiple=4, paper=PAPER)
+_COARSE = Stage(epochs=300, loss=LovaszBoundary(kernel=5))
+_FINE = Stage(epochs=300, loss=LovaszBoundary(kernel=15))
+RECIPES = {
+    "paper": Recipe(
+        "The paper's two stages (section 4) with the numbers of the authors' code where the two differ.",
+        (dataclasses.replace(_COARSE, network="extremec3_coarse"), _FINE),
+    ),
+    "pocket": Recipe(
+        "For a CPU: growing input sizes, AdamW, cosine, cross-entropy plus soft IoU, milder augmentation.",
+        (
+            methods.pocket(112, 70, 1e-2, 4e-3, warmup=2),
+            methods.pocket(160, 20, 5e-3, 2e-3),
+            methods.pocket(224, 8, 2.5e-3, 1e-5),
+        ),
+    ),
+    "drawings": methods.drawings(methods.pocket(112, 5, 1e-2, 2e-3, warmup=1), methods.pocket(224, 1, 2e-3, 1e-5)),
+}
+RECIPES_COARSE = {
+    "paper": Recipe("The paper's first stage (section 4) with the numbers of the authors' code.", (_COARSE,)),
+    "drawings": methods.drawings(methods.pocket(112, 5, 1e-2, 1e-4, warmup=1)),
+}
+RECIPES_TABLE_4 = {"paper": Recipe("The second stage of ExtremeC3Net's recipe, alone.", (_FINE,))}
+
+
+def _published() -> Published:
+    c3 = {
+        "encoder.level2_0": "l1",
+        "encoder.level2.0": "l2",
+        "encoder.level3_0": "l3",
+        **{f"encoder.level3.{i}": f"l{i + 4}" for i in range(5)},
+    }
+    table = {"encoder.level1.conv": "stem_conv", **bn_prelu("encoder.level1", "stem")}
+    table |= bn_prelu("encoder.b1", "stem_image")
+    for theirs, ours in c3.items():
+        table |= c3_module(theirs, ours, DILATIONS[ours], theirs if ours == "l1" else f"{theirs}.bn")
+    table |= bn_prelu("encoder.b2", "l2_image")
+    table |= bn_prelu("encoder.b3", "coarse")
+    table |= {"upsample.0": "coarse_reduce", "upsample.1": "coarse_reduce_bn", "Fine.0.conv": "fine_stem"}
+    table |= c3_module("Fine.1", "fine", FINE_DILATIONS, "Fine.1.bn")
+    table |= {**bn_prelu("classifier.0", "fuse"), "classifier.2": "head"}
+    image_channels = {
+        "stem_conv": (0, 255.0),
+        "fine_stem": (0, 255.0),
+        "stem_image_bn": (24, 255.0),
+        "stem_image_prelu": (24, 1.0),
+        "l1_reduce": (24, 1.0),
+        "l2_image_bn": (96, 255.0),
+        "l2_image_prelu": (96, 1.0),
+        "l3_reduce": (96, 1.0),
+    }
+    return Published(table, image_channels)
+
+
+@register(
+    parameters=33_178,
+    macs=97_811_840,
+    input_size=(224, 224),
+    classes=1,
+    multiple=4,
+    paper=PAPER,
+    recipes=RECIPES_COARSE,
+)
 def extremec3_coarse(image, classes):
     """The network of the first training stage: the CoarseNet branch alone; logits at a quarter of the resolution."""
     x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
@@ -42,6 +108,8 @@ def extremec3_coarse(image, classes):
     multiple=4,
     paper=PAPER,
     reason="parameters and multiply-accumulates as published; FLOPs of all operations 0.274G against 0.286G",
+    recipes=RECIPES,
+    published=_published,
 )
 def extremec3(image, classes):
     """CoarseNet sees the whole at 1/4 of the resolution, FineNet sharpens the contour at 1/2 (section 3.2, figure 2).
@@ -54,13 +122,31 @@ def extremec3(image, classes):
 UNPUBLISHED = {"status": "near", "reason": "table 4 gives its accuracy, not its size"}
 
 
-@register(parameters=39_344, macs=132_019_328, input_size=(224, 224), classes=1, multiple=4, paper=PAPER, **UNPUBLISHED)
+@register(
+    parameters=39_344,
+    macs=132_019_328,
+    input_size=(224, 224),
+    classes=1,
+    multiple=4,
+    paper=PAPER,
+    recipes=RECIPES_TABLE_4,
+    **UNPUBLISHED,
+)
 def extremec3_baseline(image, classes):
     """ExtremeC3Net with the dilations 2, 4, 8 in all modules (table 4, baseline setting)."""
     return _network(image, classes, BASELINE_DILATIONS)
 
 
-@register(parameters=37_598, macs=127_390_592, input_size=(224, 224), classes=1, multiple=4, paper=PAPER, **UNPUBLISHED)
+@register(
+    parameters=37_598,
+    macs=127_390_592,
+    input_size=(224, 224),
+    classes=1,
+    multiple=4,
+    paper=PAPER,
+    recipes=RECIPES_TABLE_4,
+    **UNPUBLISHED,
+)
 def extremec3_reverse(image, classes):
     """ExtremeC3Net with the large dilations in the modules next to the image (table 4, reverse setting)."""
     return _network(image, classes, REVERSE_DILATIONS)

@@ -5,6 +5,7 @@
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 VGG_16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -17,6 +18,7 @@ VGG_16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
     multiple=32,
     paper="C3",
     reason="parameters as published; its 970G count a first convolution padded by 100, which this network is not",
+    recipes=methods.CITED,
 )
 def fcn8s(image, classes):
     """Convolutions pad to keep the size, where the original pads the image by 100 pixels and crops."""

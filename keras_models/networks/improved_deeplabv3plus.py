@@ -9,6 +9,7 @@ from functools import partial
 from keras_models import blocks
 from keras_models.networks import deeplabv3plus
 from keras_models.registry import register
+from keras_models.training import methods
 
 RATES = (4, 8, 12)  # smaller than DeepLabv3+'s 6, 12, 18
 RATE_2X2 = 2
@@ -24,25 +25,45 @@ UNPUBLISHED = {
 }
 
 
-@register(parameters=43_504_901, macs=53_331_435_520, **UNPUBLISHED)
+@register(
+    parameters=43_504_901,
+    macs=53_331_435_520,
+    recipes=methods.DEEPLAB,
+    **UNPUBLISHED,
+)
 def improved_deeplabv3plus(image, classes):
     """Xception-65, ASPP with a 2x2 atrous branch and smaller rates, channel attention on its output (figure 4)."""
     return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.xception, _improved_aspp)
 
 
-@register(parameters=48_143_893, macs=59_229_372_416, **UNPUBLISHED)
+@register(
+    parameters=48_143_893,
+    macs=59_229_372_416,
+    recipes=methods.DEEPLAB,
+    **UNPUBLISHED,
+)
 def improved_deeplabv3plus_resnet101(image, classes):
     """With ResNet-101 (table 2)."""
     return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.resnet101, _improved_aspp)
 
 
-@register(parameters=41_251_317, macs=51_116_752_896, **UNPUBLISHED)
+@register(
+    parameters=41_251_317,
+    macs=51_116_752_896,
+    recipes=methods.DEEPLAB,
+    **UNPUBLISHED,
+)
 def improved_deeplabv3plus_original_aspp(image, classes):
     """With DeepLabv3+'s own ASPP before the channel attention (table 3)."""
     return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.xception, _original_aspp)
 
 
-@register(parameters=43_208_357, macs=53_331_140_608, **UNPUBLISHED)
+@register(
+    parameters=43_208_357,
+    macs=53_331_140_608,
+    recipes=methods.DEEPLAB,
+    **UNPUBLISHED,
+)
 def improved_deeplabv3plus_without_se(image, classes):
     """Without the channel attention (figure 5)."""
     return deeplabv3plus.encoder_decoder(

@@ -8,6 +8,7 @@ from keras import layers
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 WIDTHS = (16, 32, 64, 128, 256, 512)  # of the stages S1 to S6, from C = 16
 DILATIONS = (1, 1, 2, 4, 8, 1)
@@ -26,6 +27,7 @@ DROPOUT = 0.25
     paper="LIP-Net",
     status="near",
     reason="3.97M as published, but only the total is pinned: the widths within the blocks are inferred",
+    recipes=methods.LIPNET,
 )
 def lipnet(image, classes):
     """Six stages of two SE-ResNet blocks, ASPP, and a decoder with stage 3's features (figure 1).

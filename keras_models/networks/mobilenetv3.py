@@ -5,6 +5,7 @@
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 # Table 2: kernel, expansion, width, squeeze-and-excitation, activation, stride, dilation. For segmentation the last
 # block's channels are halved (RF2) and its stride is a dilation, so that the output is at 1/16.
@@ -34,6 +35,7 @@ FILTERS = 128  # of LR-ASPP
     paper="EOAM",
     status="near",
     reason="0.469M and 0.064G against 0.458M and 0.066G; neither paper nor code of that comparison was published",
+    recipes=methods.AS_PORTRAITNET,
 )
 def mobilenetv3(image, classes):
     """LR-ASPP gates the last features with their mean and adds class scores of those at 1/8."""

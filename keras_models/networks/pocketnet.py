@@ -7,12 +7,16 @@ partition of one delegate. `SHAPES` is the whole difference between the sizes; a
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from keras import layers
 
 from keras_models import blocks
+from keras_models.data.augment import Augmentation
 from keras_models.registry import register
+from keras_models.training import methods
+from keras_models.training.recipes import AdamW, Recipe, Stage
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,42 @@ def pocketnet(image, classes, shape: Shape):
     return blocks.bilinear_half_pixel(x, stride, name="logits_up")
 
 
-_FACTS = {"input_size": (224, 224), "classes": 1, "multiple": 32, "paper": "PocketSeg"}
+SCENES = Augmentation(
+    rotation_degrees=20,
+    scale=(0.6, 1.6),
+    shift=0.2,
+    stretch=0.35,
+    saturation=(0.0, 2.0),
+    brightness=(0.6, 1.4),
+    noise=12,
+    paste=0.3,
+    gamma=0.8,
+    temperature=0.25,
+    shadow=0.6,
+    jpeg=(30, 95),
+    motion_blur=7,
+    downscale=0.35,
+)
+
+
+def _scenes(size: int, epochs: int, rate: float, final: float, warmup: int = 0) -> Stage:
+    stage = methods.pocket(size, epochs, rate, final, warmup)
+    return dataclasses.replace(stage, batch_size=32, optimizer=AdamW(weight_decay=2e-2), augmentation=SCENES)
+
+
+RECIPES = {
+    "pocket": Recipe(
+        "Growing input sizes, AdamW, cosine, people pasted into other photos.",
+        (
+            _scenes(96, 30, 4e-3, 2.5e-3, warmup=1),
+            _scenes(128, 40, 2.5e-3, 1e-3),
+            _scenes(160, 14, 1e-3, 4e-4),
+            _scenes(224, 7, 4e-4, 1e-5),
+        ),
+    )
+}
+
+_FACTS = {"input_size": (224, 224), "classes": 1, "multiple": 32, "paper": "PocketSeg", "recipes": RECIPES}
 
 
 @register(parameters=90_145, macs=55_703_888, **_FACTS)

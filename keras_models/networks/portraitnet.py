@@ -3,8 +3,12 @@
 "PortraitNet: Real-time portrait segmentation network for mobile device", Computers & Graphics 80.
 """
 
+import dataclasses
+
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
+from keras_models.training.recipes import Auxiliary, Focal, Recipe
 
 MEAN = (123.68, 116.78, 103.94)
 STD = (1 / 0.017,) * 3
@@ -23,7 +27,27 @@ SKIPS = {24: "stage2", 32: "stage3", 96: "stage5"}
 DECODER = (96, 32, 24, 16, 8)  # widths from 1/32 upwards; the encoder's outputs of those widths are added
 
 
-@register(parameters=2_080_904, macs=368_462_752, input_size=(224, 224), classes=2, multiple=32, paper="ExtremeC3Net")
+PAPER = Recipe(
+    "The authors' two auxiliary losses: focal on the boundary head, consistency under changed colours.",
+    (
+        dataclasses.replace(
+            methods.PORTRAITNET,
+            auxiliary=Auxiliary("edge_head", 0.1, Focal(), target="boundary"),
+            consistency_weight=2.0,
+        ),
+    ),
+)
+
+
+@register(
+    parameters=2_080_904,
+    macs=368_462_752,
+    input_size=(224, 224),
+    classes=2,
+    multiple=32,
+    paper="ExtremeC3Net",
+    recipes={"paper": PAPER},
+)
 def portraitnet(image, classes):
     """Two heads: the mask's logits, and the boundary's as the auxiliary output."""
     x = blocks.normalise(image, MEAN, STD)

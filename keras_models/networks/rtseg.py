@@ -5,6 +5,7 @@
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 # MobileNet (arXiv:1704.04861): width and stride of the separable convolutions, by the resolution they end at.
 MOBILENET = {
@@ -30,6 +31,7 @@ CITYSCAPES = {
     parameters=3_358_076,
     macs=6_860_701_696,
     reason="3.36M and 13.9G against 3.37M and 15.38G, which the C3 paper cites",
+    recipes=methods.CITED,
     **CITYSCAPES,
 )
 def skip_mobilenet(image, classes):
@@ -49,6 +51,7 @@ def skip_mobilenet(image, classes):
     parameters=1_053_588,
     macs=2_350_350_336,
     reason="1.05M and 4.8G against 1.0M and 6.22G, which the C3 paper cites",
+    recipes=methods.CITED,
     **CITYSCAPES,
 )
 def skip_shufflenet(image, classes):

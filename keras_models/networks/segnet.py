@@ -5,12 +5,21 @@
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 ENCODER = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
 
 
-@register(parameters=29_454_548, macs=81_461_772_288, input_size=(256, 512), classes=20, multiple=32, paper="C3")
+@register(
+    parameters=29_454_548,
+    macs=81_461_772_288,
+    input_size=(256, 512),
+    classes=20,
+    multiple=32,
+    paper="C3",
+    recipes=methods.CITED,
+)
 def segnet(image, classes):
     """Every convolution has a bias, batch normalisation and ReLU, the last one has only the bias."""
     x = blocks.normalise(image, blocks.IMAGENET_MEAN, blocks.IMAGENET_STD)

@@ -4,8 +4,13 @@
 Decoder", arXiv:1911.09099; the Cityscapes network is that of the authors' code.
 """
 
+import dataclasses
+
 from keras_models import blocks
+from keras_models.pytorch import Published, bn_prelu
 from keras_models.registry import register
+from keras_models.training import methods
+from keras_models.training.recipes import SGD, Auxiliary, CrossEntropy, LovaszBoundary, PolynomialDecay, Recipe, Stage
 
 # Kernel size and pooling of the two S2 blocks of each module.
 LEVEL_2 = (((3, 1), (5, 1)), ((3, 1), (3, 1)))
@@ -36,7 +41,97 @@ CITYSCAPES_LEVEL_4 = (
 )
 
 
-@register(parameters=86_764, macs=61_763_056, input_size=(224, 224), classes=2, multiple=32, paper="ExtremeC3Net")
+SECOND_STAGE = Stage(epochs=300, batch_size=24, learning_rate=5e-4, loss=LovaszBoundary())
+FIRST_STAGE = dataclasses.replace(SECOND_STAGE, batch_size=36, loss=LovaszBoundary(kernel=5))
+PAPER = Recipe(
+    "The authors' two stages: the encoder, then the whole network.",
+    (dataclasses.replace(FIRST_STAGE, network="sinet_encoder"), SECOND_STAGE),
+)
+PAPER_CITYSCAPES = Recipe(
+    "The authors' code: warm-up over a twentieth, poly 0.98, a quarter of the loss at 1/16 of the resolution.",
+    (
+        Stage(
+            epochs=1500,
+            batch_size=6,
+            learning_rate=0.045,
+            optimizer=SGD(),
+            schedule=PolynomialDecay(power=0.98, warmup_epochs=75),
+            loss=CrossEntropy(),
+            auxiliary=Auxiliary("level4_classes", 0.25),
+            augmentation=methods.STREET,
+        ),
+    ),
+)
+
+
+def _published_down(theirs: str, ours: str, excitations: int) -> dict[str, str]:
+    """A strided separable convolution with squeeze-and-excitation."""
+    table = {
+        f"{theirs}.conv.0": f"{ours}_depthwise",
+        f"{theirs}.conv.2": f"{ours}_pointwise",
+        **bn_prelu(theirs, ours),
+    }
+    for i in range(excitations):
+        table[f"{theirs}.conv.1.dense.{2 * i}"] = f"{ours}_excite_{i + 1}"
+        table[f"{theirs}.conv.1.dense.{2 * i + 1}"] = f"{ours}_excite_{i + 1}_prelu"
+    return table
+
+
+def _published() -> Published:
+    table = {"encoder.level1.conv": "level1_conv", **bn_prelu("encoder.level1", "level1")}
+    for level, modules in ((2, LEVEL_2), (3, LEVEL_3)):
+        table |= _published_down(f"encoder.level{level}_0", f"level{level}_down", excitations=level - 1)
+        table |= bn_prelu(f"encoder.BR{level}", f"level{level}")
+        for i in range(len(modules)):
+            theirs, ours = f"encoder.level{level}.{i}", f"level{level}_{i + 1}"
+            table |= {f"{theirs}.c1.conv": f"{ours}_reduce", **bn_prelu(f"{theirs}.BR", ours)}
+            for branch in (1, 2):
+                steps = {
+                    "conv.0": "depthwise",
+                    "conv.1": "depthwise_bn",
+                    "act_conv1x1.0": "depthwise_prelu",
+                    "act_conv1x1.1": "pointwise",
+                    "bn": "bn",
+                }
+                table |= {f"{theirs}.d{branch}.{step}": f"{ours}_{branch}_{name}" for step, name in steps.items()}
+    table |= {"encoder.classifier.conv": "level3_classes", "bn_3": "level3_up_bn", "bn_2": "level2_up_bn"}
+    table |= {"level2_C.conv": "level2_classes_conv", **bn_prelu("level2_C", "level2_classes"), "classifier.1": "head"}
+    return Published(table, {"level1_conv": (0, 255.0)})
+
+
+def _published_cityscapes() -> Published:
+    table = {"encoder.level1.conv": "level1_conv", **bn_prelu("encoder.level1", "level1")}
+    table |= _published_down("encoder.level2_0", "level2_down", excitations=1)
+    for level, modules in ((3, CITYSCAPES_LEVEL_3), (4, CITYSCAPES_LEVEL_4)):
+        table |= _published_down(f"encoder.level{level}_0", f"level{level}_down", excitations=level - 2)
+        table |= bn_prelu(f"encoder.BR{level}", f"level{level}")
+        for i, (_, *options) in enumerate(modules):
+            theirs, ours = f"encoder.level{level}.{i}", f"level{level}_{i + 1}"
+            table |= {f"{theirs}.c1.conv": f"{ours}_reduce", **bn_prelu(f"{theirs}.BR", ours)}
+            for branch, (_, pooling) in enumerate(options, start=1):
+                cross = {
+                    "vertical": "vertical",
+                    "horizontal": "horizontal",
+                    "B_v": "vertical_bn",
+                    "B_h": "horizontal_bn",
+                }
+                steps = cross if pooling else {"conv.0": "depthwise", "conv.1": "depthwise_bn"}
+                steps = steps | {"act_conv1x1.0": "prelu", "act_conv1x1.1": "pointwise", "bn": "bn"}
+                table |= {f"{theirs}.d{branch}.{step}": f"{ours}_{branch}_{name}" for step, name in steps.items()}
+    table |= {"encoder.classifier.conv": "level4_classes", "bn_4": "level4_up_bn", "bn_3": "level3_up_bn"}
+    table |= {"level3_C.conv": "level3_classes_conv", **bn_prelu("level3_C", "level3_classes"), "classifier": "head"}
+    return Published(table, {})  # these authors feed RGB
+
+
+@register(
+    parameters=86_764,
+    macs=61_763_056,
+    input_size=(224, 224),
+    classes=2,
+    multiple=32,
+    paper="ExtremeC3Net",
+    recipes={"paper": Recipe("The first of SINet's two stages.", (FIRST_STAGE,))},
+)
 def sinet_encoder(image, classes):
     """The network of the first training stage; logits at an eighth of the resolution."""
     x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
@@ -44,7 +139,16 @@ def sinet_encoder(image, classes):
     return logits
 
 
-@register(parameters=86_910, macs=63_870_448, input_size=(224, 224), classes=2, multiple=32, paper="ExtremeC3Net")
+@register(
+    parameters=86_910,
+    macs=63_870_448,
+    input_size=(224, 224),
+    classes=2,
+    multiple=32,
+    paper="ExtremeC3Net",
+    recipes={"paper": PAPER},
+    published=_published,
+)
 def sinet(image, classes):
     """The decoder lets detail in only where the coarser prediction is not sure: information blocking (section 3.2)."""
     x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
@@ -82,6 +186,8 @@ def _encoder(image, classes):
     paper="C3",
     status="near",
     reason="the authors' page rounds to 0.12M and says 1.22G; their counter leaves the last deconvolution out",
+    recipes={"paper": PAPER_CITYSCAPES},
+    published=_published_cityscapes,
 )
 def sinet_cityscapes(image, classes):
     """The authors' network for Cityscapes. It predicts at half the resolution, which an upsampling doubles."""

@@ -2,6 +2,7 @@
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 
 WIDTHS = (64, 128, 256, 512, 1024)
 
@@ -15,6 +16,7 @@ WIDTHS = (64, 128, 256, 512, 1024)
     paper="Improved DeepLabv3+",
     status="near",
     reason="no published count; U-Net's own widths, padded so that the output is as large as the input",
+    recipes=methods.DEEPLAB,
 )
 def unet(image, classes):
     """The contracting and the expanding path, without batch normalisation, as in the paper."""

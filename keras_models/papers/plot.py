@@ -7,18 +7,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from keras_models import registry
 from keras_models.command import UserError
 from keras_models.papers.tables import FOREGROUND_IOU, TABLES, UNITS
 
-PUBLISHED, MEASURED = (150, 150, 150), (214, 72, 24)  # RGB
-TEXT, GRID = (60, 60, 60), (228, 228, 228)
-SIZE = (640, 960)  # height, width
-LEFT, RIGHT, TOP, BOTTOM = 70, 40, 50, 70  # margins
-FONT, SMALL = cv2.FONT_HERSHEY_SIMPLEX, 0.42
+PUBLISHED, MEASURED = "#969696", "#d64818"
+SIDES = [(1, 0), (-1, 0), (0, -1), (0, 1), (1, -0.6), (1, 0.6), (-1, -0.6), (-1, 0.6)]  # where a label may stand
 
 
 @dataclass(frozen=True)
@@ -63,105 +59,91 @@ def measured(folder: str) -> list[Point]:
     return points
 
 
-def draw(points: list[Point]) -> np.ndarray:
-    """RGB uint8. The axis of the IoU begins below the published figures; what lies below stands on it as a triangle."""
-    height, width = SIZE
-    image = np.full((height, width, 3), 255, np.uint8)
-    x = np.log10([point.parameters for point in points])
-    y = 100 * np.array([point.foreground_iou for point in points])
-    x_low, x_high = np.floor(x.min() * 2) / 2, np.ceil(x.max() * 2) / 2
-    y_low = np.floor(min([v for v, point in zip(y, points, strict=True) if not point.measured], default=y.min())) - 0.5
-    y_high = np.ceil(y.max()) + 0.5
+def draw(points: list[Point]):
+    """A `matplotlib` figure. The axis begins below the published figures; what lies below is a triangle on it.
 
-    def at(log_parameters: float, iou: float) -> tuple[int, int]:
-        across = (log_parameters - x_low) / (x_high - x_low)
-        up = (max(iou, y_low) - y_low) / (y_high - y_low)
-        return round(LEFT + across * (width - LEFT - RIGHT)), round(height - BOTTOM - up * (height - TOP - BOTTOM))
-
-    _axes(image, at, (x_low, x_high), (y_low, y_high))
-    places = [at(*values) for values in zip(x, y, strict=True)]
-    taken = [(a - 7, b - 7, a + 7, b + 7) for a, b in places]
-    for point, place, iou in sorted(zip(points, places, y, strict=True), key=_label_order):
-        _mark(image, place, point.measured, below=iou < y_low)
-        text = f"{point.title} {iou:.2f}"
-        box = free_box(text, place, taken)
-        taken.append(box)
-        middle = (int(np.clip(place[0], box[0], box[2])), int(np.clip(place[1], box[1], box[3])))
-        if np.hypot(middle[0] - place[0], middle[1] - place[1]) > 14:
-            cv2.line(image, place, middle, PUBLISHED, 1, cv2.LINE_AA)
-            _mark(image, place, point.measured, below=iou < y_low)
-        cv2.putText(
-            image, text, (box[0], box[3] - 3), FONT, SMALL, MEASURED if point.measured else TEXT, 1, cv2.LINE_AA
-        )
-    return image
-
-
-def _label_order(each) -> tuple[bool, bool, int]:
-    """Who chooses a place first: what is measured; the longest labels come last, the others from top to bottom."""
-    point, (_, row), _ = each
-    return not point.measured, len(point.title) > 20, row
-
-
-def _axes(image, at, across, up) -> None:
-    """Frame, grid, ticks, titles and the key."""
-    height, width = image.shape[:2]
-    marks = {10**e * m: f"{10 ** (e % 3) * m} {'_KM'[e // 3]}" for e in (4, 5, 6, 7) for m in (1, 3)}
-    for value, text in marks.items():
-        if across[0] <= np.log10(value) <= across[1]:
-            column, row = at(np.log10(value), up[0])
-            cv2.line(image, (column, TOP), (column, row), GRID, 1)
-            cv2.putText(image, text, (column - 16, row + 20), FONT, SMALL, TEXT, 1, cv2.LINE_AA)
-    for iou in range(int(np.ceil(up[0])), int(up[1]) + 1):
-        column, row = at(across[0], iou)
-        cv2.line(image, (column, row), (width - RIGHT, row), GRID, 1)
-        cv2.putText(image, str(iou), (column - 26, row + 5), FONT, SMALL, TEXT, 1, cv2.LINE_AA)
-    cv2.rectangle(image, (LEFT, TOP), (width - RIGHT, height - BOTTOM), PUBLISHED, 1)
-    for text, place in (
-        ("parameters", (width // 2 - 40, height - 22)),
-        ("foreground IoU per image on EG1800's test photos, %", (LEFT, 22)),
+    UserError without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("Plots need matplotlib: pip install 'pocketseg[plot]'") from error
+    figure = Figure(figsize=(9.6, 6.4), dpi=100, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
+    printed = [100 * point.foreground_iou for point in points if not point.measured]
+    low = np.floor(min(printed or [100 * point.foreground_iou for point in points])) - 0.5
+    for kind, color, face, title in (
+        (False, PUBLISHED, "white", "printed in the papers"),
+        (True, MEASURED, MEASURED, "measured here"),
     ):
-        cv2.putText(image, text, place, FONT, 0.5, TEXT, 1, cv2.LINE_AA)
-    for i, (text, is_measured) in enumerate((("printed in the papers", False), ("measured here", True))):
-        _mark(image, (LEFT + 8 + 180 * i, 38), is_measured)
-        colour = MEASURED if is_measured else TEXT
-        cv2.putText(image, text, (LEFT + 20 + 180 * i, 42), FONT, SMALL, colour, 1, cv2.LINE_AA)
+        for below in (False, True):
+            shown = [p for p in points if p.measured == kind and (100 * p.foreground_iou < low) == below]
+            heights = [low if below else 100 * point.foreground_iou for point in shown]
+            axes.scatter(
+                [point.parameters for point in shown],
+                heights,
+                s=42,
+                edgecolors=color,
+                facecolors=face,
+                marker="v" if below else "o",
+                label=None if below else title,
+                zorder=3,
+                clip_on=False,
+            )
+    axes.set(
+        xscale="log",
+        xlabel="parameters",
+        ylabel="foreground IoU per image, %",
+        title="EG1800's test photos",
+        ylim=(low, np.ceil(max(100 * point.foreground_iou for point in points)) + 0.5),
+    )
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} K")
+    axes.grid(color="#e4e4e4")
+    axes.legend(loc="lower right")
+    canvas.draw()
+    figure.set_layout_engine("none")  # the places of the labels are for these axes
+    _label(axes, canvas.get_renderer(), points, low)
+    return figure
 
 
-def _mark(image, place, is_measured: bool, *, below: bool = False) -> None:
-    """A disc, grey and hollow for what is printed; a triangle for what lies below the axis."""
-    if below:
-        corners = np.array([(-7, -10), (7, -10), (0, 0)]) + place
-        cv2.fillPoly(image, [corners.astype(np.int32)], MEASURED, cv2.LINE_AA)
-    elif is_measured:
-        cv2.circle(image, place, 7, MEASURED, -1, cv2.LINE_AA)
-    else:
-        cv2.circle(image, place, 5, (255, 255, 255), -1, cv2.LINE_AA)
-        cv2.circle(image, place, 5, PUBLISHED, 2, cv2.LINE_AA)
+def _label(axes, renderer, points: list[Point], low: float) -> None:
+    """Write each point's name beside it, over nothing that is written already where there is room."""
+    heights = [max(low, 100 * point.foreground_iou) for point in points]
+    places = axes.transData.transform([(p.parameters, height) for p, height in zip(points, heights, strict=True)])
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+    for point, place in sorted(zip(points, places, strict=True), key=lambda each: not each[0].measured):
+        text = axes.annotate(
+            f"{point.title} {100 * point.foreground_iou:.2f}",
+            (point.parameters, max(low, 100 * point.foreground_iou)),
+            (0, 0),
+            textcoords="offset pixels",
+            fontsize=8,
+            color=MEASURED if point.measured else "#3c3c3c",
+        )
+        box = text.get_window_extent(renderer)
+        wide, high = box.width, box.height
+        frame = axes.bbox
+        for distance in range(9, 160, 6):
+            for right, up in SIDES:
+                left = right * distance + (0 if right > 0 else -wide if right < 0 else -wide / 2)
+                bottom = up * (distance + high / 2) - high / 2
+                corner = place[0] + left, place[1] + bottom
+                box = (*corner, corner[0] + wide, corner[1] + high)
+                inside = box[0] > frame.x0 and box[2] < frame.x1 and box[1] > frame.y0 and box[3] < frame.y1
+                if inside and not any(overlap(box, other) for other in taken):
+                    break
+            else:
+                continue
+            break
+        text.set_position((left, bottom))
+        taken.append(box)
+        if distance > 20:
+            line = {"arrowstyle": "-", "color": PUBLISHED, "lw": 0.5, "shrinkA": 0, "shrinkB": 4}
+            near = min(max(0, left), left + wide), min(max(0, bottom), bottom + high)
+            axes.annotate("", text.xy, near, textcoords="offset pixels", arrowprops=line)
 
 
-def free_box(text: str, place, taken) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) for a text near `place` that covers nothing of `taken`: right of it if possible."""
-    (wide, high), _ = cv2.getTextSize(text, FONT, SMALL, 1)
-    high += 6
-    x, y = place
-    height, width = SIZE
-    for distance in range(11, 160, 6):
-        for left, top in (
-            (x + distance, y - high // 2),
-            (x - distance - wide, y - high // 2),
-            (x - wide // 2, y - distance - high),
-            (x - wide // 2, y + distance),
-            (x + distance, y - distance - high // 2),
-            (x + distance, y + distance - high // 2),
-            (x - distance - wide, y - distance - high // 2),
-            (x - distance - wide, y + distance - high // 2),
-        ):
-            box = (left, top, left + wide, top + high)
-            inside = left > LEFT and box[2] < width - RIGHT and top > TOP and box[3] < height - BOTTOM
-            if inside and not any(_overlap(box, other) for other in taken):
-                return box
-    return (x + 11, y - high // 2, x + 11 + wide, y + high // 2)
-
-
-def _overlap(a, b) -> bool:
+def overlap(a, b) -> bool:
+    """Whether two boxes (left, bottom, right, top) share a pixel."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,61 +1,218 @@
-"""How each network is trained, as data: a recipe is a list of stages, each starting from the best of the one before."""
+"""How a network is trained, as data: a recipe is stages, each starting from the best weights of the one before.
+
+Losses, schedules and optimizers are small objects, each with its own numbers, so that a number that would do nothing
+cannot be written. Every number says its range and its meaning where it is defined; `FLAGS` makes flags of them.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
 
+from keras_models import command
+from keras_models.command import UserError, option
 from keras_models.data.augment import Augmentation
 
 
+class _Checked:
+    def __post_init__(self):
+        command.check(self)
+
+
+# -- Optimizers --------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Stage:
-    """One schedule. Weights pass from stage to stage by layer name, so stages may differ in network and size.
+class Adam(_Checked):
+    """Adam with the L2 decay of the papers' PyTorch code: none on depthwise kernels."""
 
-    input_size: height and width; None is the network's own. schedule: `cosine` falls to `final_learning_rate`, `halve`
-    halves at each fraction of the stage in `halve_at`. optimizer: `adam` with the L2 decay of the papers' PyTorch code
-    (none on depthwise kernels, `norm_decay` of it on normalisation and PReLU), `adamw` (none on either), or `sgd` with
-    `momentum` and L2 decay. loss: a name of `keras_models.losses`; boundary_kernel (pixels) and boundary_weight belong
-    to `lovasz_boundary`.
+    weight_decay: float = option(2e-4, least=0, help="weight decay")
+    norm_decay: float = option(0.01, least=0, help="share of the weight decay on normalisation and PReLU")
 
-    Two more schedules: `poly` falls as (1 - share of the stage) ** `power`; `step` multiplies by `step_factor` after
-    every `step_epochs` epochs (or `step_iterations` iterations). iterations: of the whole stage, in the place of
-    `epochs` where above 0. class_weights: one number per class; `inverse_log` is 1 / ln(1.10 + frequency), frequencies
-    from the training labels. auxiliary_layer: its output is a second prediction, trained with `auxiliary_loss` against
-    `auxiliary_target` (`labels`, or `boundary`: the edges of the labels), times `auxiliary_weight`.
-    consistency_weight: PortraitNet's loss between the predictions for a photo and for its altered colours, of networks
-    with two classes or more.
-    edge_class: pixels; the band of that width inside the foreground's boundary becomes a third class.
+
+@dataclass(frozen=True)
+class AdamW(_Checked):
+    """Adam with decoupled weight decay; none on depthwise kernels, normalisation and PReLU."""
+
+    weight_decay: float = option(1e-2, least=0, help="weight decay")
+
+
+@dataclass(frozen=True)
+class SGD(_Checked):
+    """Momentum and L2 decay; none on depthwise kernels."""
+
+    momentum: float = option(0.9, least=0, below=1, help="momentum of the optimizer")
+    weight_decay: float = option(2e-4, least=0, help="weight decay")
+    norm_decay: float = option(0.01, least=0, help="share of the weight decay on normalisation and PReLU")
+
+
+# -- Schedules: the learning rate, as a share of the highest -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Schedule(_Checked):
+    """Every schedule may rise linearly over its first epochs."""
+
+    warmup_epochs: int = option(0, least=0, help="epochs of linear warm-up", kw_only=True)
+
+
+@dataclass(frozen=True)
+class Halve(Schedule):
+    """Halves at each fraction of the stage."""
+
+    at: tuple[float, ...] = option(
+        (150 / 300, 250 / 300), above=0, below=1, flags=("--halve-at",), help="fractions of a stage at which it halves"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if list(self.at) != sorted(set(self.at)):
+            raise UserError(f"--halve-at takes fractions in rising order. Received: {self.at}")
+
+
+@dataclass(frozen=True)
+class CosineDecay(Schedule):
+    """Falls along a half cosine to the rate `final`."""
+
+    final: float = option(0.0, least=0, flags=("--final-learning-rate",), help="learning rate at the end")
+
+
+@dataclass(frozen=True)
+class PolynomialDecay(Schedule):
+    """Falls as (1 - share of the stage) ** power."""
+
+    power: float = option(0.9, above=0, help="power of the polynomial decay")
+
+
+@dataclass(frozen=True)
+class StepDecay(Schedule):
+    """Multiplies by `factor` after every `epochs` epochs, or after every `iterations` steps where that is above 0."""
+
+    factor: float = option(0.5, above=0, most=1, flags=("--step-factor",), help="what a step multiplies by")
+    epochs: int = option(10, least=1, flags=("--step-epochs",), help="epochs from step to step")
+    iterations: int = option(0, least=0, flags=("--step-iterations",), help="iterations from step to step")
+
+
+# -- Losses: each is the class of the same name in `keras_models.losses` -----------------------------------------------
+
+ClassWeights = str | tuple[float, ...] | None  # `inverse_log`: 1 / ln(1.10 + frequency in the training labels)
+
+
+@dataclass(frozen=True)
+class CrossEntropy(_Checked):
+    """class_weights: one number per class, background first, or `inverse_log`."""
+
+    class_weights: ClassWeights = None
+
+
+@dataclass(frozen=True)
+class CrossEntropyIoU(_Checked):
+    """Cross-entropy plus `iou_weight` times the soft IoU loss."""
+
+    iou_weight: float = option(1.0, least=0, help="weight of the soft IoU")
+    class_weights: ClassWeights = None
+
+
+@dataclass(frozen=True)
+class Focal(_Checked):
+    """Cross-entropy times (1 - the true class's probability) ** gamma."""
+
+    gamma: float = option(2.0, least=0, flags=("--focal-gamma",), help="exponent of the focal loss")
+
+
+@dataclass(frozen=True)
+class Lovasz(_Checked):
+    """The surrogate of 1 - IoU."""
+
+
+@dataclass(frozen=True)
+class LovaszBoundary(_Checked):
+    """Lovász, plus `weight` times the same over a band along the boundaries."""
+
+    kernel: int = option(
+        15, least=1, flags=("--boundary-kernel",), help="side of the filter that makes the boundary band, in pixels"
+    )
+    weight: float = option(0.5, least=0, flags=("--boundary-weight",), help="weight of the boundary's loss")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kernel % 2 == 0:
+            raise UserError(f"--boundary-kernel must be odd. Received: {self.kernel}")
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """A second prediction, the output of `layer`, trained with `loss` times `weight` against `target`.
+
+    target: `labels`, or `boundary` for the edges of the labels.
     """
 
-    network: str
-    epochs: int
-    input_size: tuple[int, int] | None = None
-    batch_size: int = 60
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    schedule: str = "halve"
-    halve_at: tuple[float, ...] = (150 / 300, 250 / 300)
-    warmup_epochs: int = 0
-    final_learning_rate: float = 0.0
-    weight_decay: float = 2e-4
-    loss: str = "lovasz_boundary"
-    boundary_kernel: int = 15
-    boundary_weight: float = 0.5
-    momentum: float = 0.9
-    norm_decay: float = 0.01
-    power: float = 0.9
-    step_factor: float = 1.0
-    step_epochs: int = 0
-    step_iterations: int = 0
+    layer: str
+    weight: float
+    loss: CrossEntropy | CrossEntropyIoU | Focal | Lovasz | LovaszBoundary = CrossEntropy()
+    target: str = "labels"
+
+
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+SCHEDULES = {"halve": Halve, "cosine": CosineDecay, "poly": PolynomialDecay, "step": StepDecay}
+LOSSES = {
+    "cross_entropy": CrossEntropy,
+    "cross_entropy_iou": CrossEntropyIoU,
+    "focal": Focal,
+    "lovasz": Lovasz,
+    "lovasz_boundary": LovaszBoundary,
+}
+_KINDS = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": LOSSES}
+_NAMES = {kind: name for kinds in _KINDS.values() for name, kind in kinds.items()}
+
+# -- Stages and recipes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stage(_Checked):
+    """One schedule. Weights pass from stage to stage by layer name, so stages may differ in network and size.
+
+    network: None is the network that the recipe belongs to. iterations: of the whole stage, in the place of `epochs`
+    where above 0. input_size: height and width; None is the network's own. consistency_weight: PortraitNet's loss
+    between the predictions for a photo and for its altered colours, of networks with two classes or more. edge_class:
+    pixels; the band of that width inside the foreground's boundary becomes a third class. ema: the momentum of a moving
+    average of the weights, which is then what is validated and saved; 0 is none. clip_norm: the largest norm of all
+    gradients together; 0 is no limit.
+    """
+
+    epochs: int = option(60, least=1, help="epochs of each stage")
+    network: str | None = None
     iterations: int = 0
-    class_weights: str | tuple[float, ...] | None = None
-    auxiliary_layer: str = ""
-    auxiliary_loss: str = "cross_entropy"
-    auxiliary_target: str = "labels"
-    auxiliary_weight: float = 0.0
+    input_size: tuple[int, ...] | None = option(
+        None, least=1, most=8192, metavar="SIDE | HEIGHT,WIDTH", help="the networks' input, in pixels"
+    )
+    batch_size: int = option(60, least=1, help="photos per step")
+    learning_rate: float = option(1e-3, above=0, help="highest learning rate")
+    optimizer: Adam | AdamW | SGD = Adam()
+    schedule: Halve | CosineDecay | PolynomialDecay | StepDecay = Halve()
+    loss: CrossEntropy | CrossEntropyIoU | Focal | Lovasz | LovaszBoundary = LovaszBoundary()
+    auxiliary: Auxiliary | None = None
     consistency_weight: float = 0.0
     edge_class: int = 0
+    ema: float = option(0.0, least=0, below=1, help="momentum of the moving average of the weights; 0 is none")
+    clip_norm: float = option(0.0, least=0, help="largest norm of all gradients together; 0 is no limit")
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.iterations and self.schedule.warmup_epochs >= self.epochs:
+            raise UserError(
+                f"A warm-up of {self.schedule.warmup_epochs} epochs does not fit into {self.epochs}. Give a lower "
+                "--warmup-epochs, or more --epochs."
+            )
+
+    def lasting(self, epochs: int) -> Stage:
+        """The stage with another number of epochs, of which the warm-up keeps its share."""
+        warmup = self.schedule.warmup_epochs * epochs // self.epochs
+        schedule = dataclasses.replace(self.schedule, warmup_epochs=warmup)
+        return dataclasses.replace(self, epochs=epochs, iterations=0, schedule=schedule)
 
 
 @dataclass(frozen=True)
@@ -65,355 +222,113 @@ class Recipe:
     description: str
     stages: tuple[Stage, ...]
 
+    def changed(self, changes: dict) -> Recipe:
+        """The recipe with other numbers in every stage that has them: `changes` by the names of `FLAGS`.
 
-def recipe_names(network: str) -> list[str]:
-    """The recipes of a network, the default first."""
-    return list(RECIPES[network])
-
-
-_MILD = Augmentation(
-    rotation_degrees=20, scale=(0.75, 1.5), shift=0.15, stretch=0.3, saturation=(0.5, 1.5), brightness=(0.6, 1.4)
-)
-
-
-def _pocket(network: str, size: int, epochs: int, rate: float, final: float, warmup: int = 0) -> Stage:
-    return Stage(
-        network=network,
-        epochs=epochs,
-        input_size=(size, size),
-        batch_size=24,
-        optimizer="adamw",
-        learning_rate=rate,
-        schedule="cosine",
-        warmup_epochs=warmup,
-        final_learning_rate=final,
-        weight_decay=1e-2,
-        loss="cross_entropy_iou",
-        augmentation=_MILD,
-    )
+        UserError for a number that no stage has, and for one out of its range.
+        """
+        stages = tuple(_changed(stage, changes) for stage in self.stages)
+        for name in changes:
+            if name not in _KINDS and not any(_owners(stage, name) for stage in stages):
+                has = {_NAMES[type(getattr(stage, kind))]: None for stage in stages for kind in _KINDS}
+                raise UserError(
+                    f"{command.flag_of(FLAGS[name][0])} is a number of {' and '.join(_holders(name))}; this recipe has "
+                    f"{', '.join(has)}."
+                )
+        return dataclasses.replace(self, stages=stages)
 
 
-RECIPES = {
-    "extremec3": {
-        "paper": Recipe(
-            "The paper's two stages (section 4) with the numbers of the authors' code where the two differ.",
-            (
-                Stage("extremec3_coarse", epochs=300, boundary_kernel=5),
-                Stage("extremec3", epochs=300, boundary_kernel=15),
-            ),
-        ),
-        "pocket": Recipe(
-            "For a CPU: growing input sizes, AdamW, cosine, cross-entropy plus soft IoU, milder augmentation.",
-            (
-                _pocket("extremec3", 112, 70, 1e-2, 4e-3, warmup=2),
-                _pocket("extremec3", 160, 20, 5e-3, 2e-3),
-                _pocket("extremec3", 224, 8, 2.5e-3, 1e-5),
-            ),
-        ),
-        "drawings": Recipe(
-            "A few minutes on a CPU, enough for the built-in drawings.",
-            (_pocket("extremec3", 112, 5, 1e-2, 2e-3, warmup=1), _pocket("extremec3", 224, 1, 2e-3, 1e-5)),
-        ),
-    },
-    "extremec3_coarse": {
-        "paper": Recipe(
-            "The paper's first stage (section 4) with the numbers of the authors' code.",
-            (Stage("extremec3_coarse", epochs=300, boundary_kernel=5),),
-        ),
-        "drawings": Recipe(
-            "A few minutes on a CPU, enough for the built-in drawings.",
-            (_pocket("extremec3_coarse", 112, 5, 1e-2, 1e-4, warmup=1),),
-        ),
-    },
-}
+_PARTS = ("optimizer", "schedule", "loss", "augmentation")
 
 
-def _drawings(network: str, size: int = 112) -> dict[str, Recipe]:
-    description = "A few minutes on a CPU, enough for the built-in drawings."
-    return {"drawings": Recipe(description, (_pocket(network, size, 5, 1e-2, 1e-4, warmup=1),))}
+def _changed(stage: Stage, changes: dict) -> Stage:
+    for kind, kinds in _KINDS.items():
+        if kind in changes and _NAMES[type(getattr(stage, kind))] != changes[kind]:
+            kept = {"warmup_epochs": stage.schedule.warmup_epochs} if kind == "schedule" else {}
+            stage = dataclasses.replace(stage, **{kind: kinds[changes[kind]](**kept)})
+    if "warmup_epochs" in changes:  # before the epochs, into which it must fit
+        schedule = dataclasses.replace(stage.schedule, warmup_epochs=0)
+        stage = dataclasses.replace(stage, schedule=schedule)
+    if "epochs" in changes:
+        stage = stage.lasting(changes["epochs"])
+    for name, value in changes.items():
+        for part, attribute in _owners(stage, name):
+            if name == "input_size":
+                value = _pair(value)
+            if part is None:
+                stage = stage if name == "epochs" else dataclasses.replace(stage, **{attribute: value})
+            else:
+                stage = dataclasses.replace(
+                    stage, **{part: dataclasses.replace(getattr(stage, part), **{attribute: value})}
+                )
+    return stage
 
 
-# -- The portrait networks ---------------------------------------------------------------------------------------------
-
-_SINET = {"learning_rate": 5e-4, "loss": "lovasz_boundary"}
-_SINET_1 = Stage("sinet_encoder", epochs=300, batch_size=36, boundary_kernel=5, **_SINET)
-
-for _network in ("extremec3_baseline", "extremec3_reverse"):
-    _stage = Stage(_network, epochs=300)
-    RECIPES[_network] = {"paper": Recipe("The second stage of ExtremeC3Net's recipe, alone.", (_stage,))}
-
-RECIPES["sinet"] = {
-    "paper": Recipe(
-        "The authors' two stages: the encoder, then the whole network.",
-        (_SINET_1, Stage("sinet", epochs=300, batch_size=24, **_SINET)),
-    )
-}
-RECIPES["sinet_encoder"] = {"paper": Recipe("The first of SINet's two stages.", (_SINET_1,))}
-
-_PORTRAITNET = {
-    "epochs": 2000,
-    "batch_size": 64,
-    "schedule": "step",
-    "step_factor": 0.95,
-    "step_epochs": 20,
-    "weight_decay": 5e-4,
-    "loss": "cross_entropy",
-}
-RECIPES["portraitnet"] = {
-    "paper": Recipe(
-        "The authors' two auxiliary losses: focal on the boundary head, consistency under changed colours.",
-        (
-            Stage(
-                "portraitnet",
-                auxiliary_layer="edge_head",
-                auxiliary_loss="focal",
-                auxiliary_target="boundary",
-                auxiliary_weight=0.1,
-                consistency_weight=2.0,
-                **_PORTRAITNET,
-            ),
-        ),
-    )
-}
-for _network in (
-    "enet",
-    "bisenet",
-    "espnet_c",
-    "ds_espnet",
-    "ds_espnet_half",
-    "espnetv2",
-    "espnetv2_15",
-    "contextnet12",
-    "contextnet12_quarter",
-    "mobilenetv3",
-):
-    RECIPES[_network] = {
-        "paper": Recipe(
-            "PortraitNet's method without its auxiliary losses, with which ExtremeC3Net's paper trains the others.",
-            (Stage(_network, **_PORTRAITNET),),
-        )
-    }
-
-RECIPES["eoam"] = {
-    "paper": Recipe(
-        "The authors' code; its loss without the bug that ignores the background.",
-        (
-            Stage(
-                "eoam",
-                epochs=500,
-                batch_size=128,
-                learning_rate=1.8e-3,
-                schedule="step",
-                step_factor=0.96,
-                step_iterations=17_400,
-                weight_decay=0.0,
-                loss="lovasz_boundary",
-                edge_class=5,
-            ),
-        ),
-    )
-}
-
-# -- The Cityscapes networks -------------------------------------------------------------------------------------------
-
-_STREET = Augmentation(rotation_degrees=0, scale=(0.5, 2.0), probability=0.0, outside=255)  # scale, crop, flip
-_C3 = {
-    "epochs": 300,
-    "halve_at": (150 / 300, 250 / 300),
-    "norm_decay": 0.05,
-    "loss": "cross_entropy",
-    "class_weights": "inverse_log",
-    "augmentation": _STREET,
-}
-_C3_TEXT = "The C3 paper's, with the numbers of the authors' code (the paper has 1e-4 and halves at 150 and 200)"
-
-for _network in ("ccc1", "ccc2"):
-    _first = Stage(f"{_network}_encoder", batch_size=24, **_C3)
-    _second = Stage(_network, batch_size=16, **_C3)
-    RECIPES[_network] = {"paper": Recipe(f"{_C3_TEXT}: the encoder, then the whole network.", (_first, _second))}
-    RECIPES[f"{_network}_encoder"] = {"paper": Recipe(f"{_C3_TEXT}: its first stage.", (_first,))}
-for _network in (
-    "c3netv2",
-    "ccc_espnet",
-    "ccc_structure_a",
-    "ccc_structure_a_deep",
-    "ccc_structure_b",
-    "ccc_structure_c_linear",
-    "ds_espnet_decoder",
-    "espnet",
-    "espnet_tiny",
-):
-    RECIPES[_network] = {"paper": Recipe(f"{_C3_TEXT}: its second stage.", (Stage(_network, batch_size=16, **_C3),))}
-
-_ERFNET = {
-    "epochs": 150,
-    "batch_size": 6,
-    "learning_rate": 5e-4,
-    "schedule": "poly",
-    "weight_decay": 1e-4,
-    "loss": "cross_entropy",
-    "class_weights": "inverse_log",
-    "augmentation": _STREET,
-}
-_ERFNET_1 = Stage("erfnet_encoder", **_ERFNET)
-RECIPES["erfnet_encoder"] = {"paper": Recipe("The first of ERFNet's two stages.", (_ERFNET_1,))}
-RECIPES["erfnet"] = {"paper": Recipe("ERFNet's: the encoder, then the whole.", (_ERFNET_1, Stage("erfnet", **_ERFNET)))}
-RECIPES["ccc_erfnet"] = {"paper": Recipe("ERFNet's, as the C3 paper has it.", (Stage("ccc_erfnet", **_ERFNET),))}
-
-RECIPES["sinet_cityscapes"] = {
-    "paper": Recipe(
-        "The authors' code: warm-up over a twentieth, poly 0.98, a quarter of the loss at 1/16 of the resolution.",
-        (
-            Stage(
-                "sinet_cityscapes",
-                epochs=1500,
-                batch_size=6,
-                optimizer="sgd",
-                learning_rate=0.045,
-                schedule="poly",
-                power=0.98,
-                warmup_epochs=75,
-                loss="cross_entropy",
-                auxiliary_layer="level4_classes",
-                auxiliary_weight=0.25,
-                augmentation=_STREET,
-            ),
-        ),
-    )
-}
-
-_DRN = {"optimizer": "sgd", "schedule": "step", "step_factor": 0.1, "weight_decay": 1e-4, "norm_decay": 1.0}
-for _name in ("drn_a_34", "drn_a_50", "drn_c_26", "drn_c_42"):
-    for _network in (_name, f"ccc_{_name}") if _name != "drn_a_34" else (_name,):
-        _stage = Stage(
-            _network,
-            epochs=250,
-            input_size=(896, 896),
-            batch_size=16,
-            learning_rate=0.01,
-            step_epochs=100,
-            loss="cross_entropy",
-            augmentation=_STREET,
-            **_DRN,
-        )
-        RECIPES[_network] = {"paper": Recipe("The DRN authors' for Cityscapes.", (_stage,))}
-for _network in ("ccc_drn_c_28", "ccc_drn_c_44"):
-    RECIPES[_network] = {
-        "paper": Recipe(
-            "The DRN authors' for Cityscapes.", (replace(RECIPES["ccc_drn_c_26"]["paper"].stages[0], network=_network),)
-        )
-    }
-for _network in [f"{name}_imagenet" for name in RECIPES if "drn_" in name]:
-    # Classification: the table's data for whoever trains it elsewhere; the train command makes segmenters.
-    _stage = Stage(
-        _network, epochs=120, batch_size=256, learning_rate=0.1, step_epochs=30, loss="cross_entropy", **_DRN
-    )
-    RECIPES[_network] = {"imagenet": Recipe("The C3 paper's section 4.2.", (_stage,))}
-
-_CITED = {
-    "epochs": 300,
-    "batch_size": 8,
-    "optimizer": "sgd",
-    "learning_rate": 0.01,
-    "schedule": "poly",
-    "weight_decay": 1e-4,
-    "norm_decay": 1.0,
-    "loss": "cross_entropy",
-    "augmentation": _STREET,
-}
-for _network in ("fcn8s", "segnet", "denseaspp121", "skip_mobilenet", "skip_shufflenet"):
-    RECIPES[_network] = {
-        "paper": Recipe(
-            "A usual one for Cityscapes: the C3 paper cites this network's accuracy.", (Stage(_network, **_CITED),)
-        )
-    }
-
-# -- The networks for people's parts -----------------------------------------------------------------------------------
-
-_PARTS = Augmentation(rotation_degrees=15, scale=(0.75, 1.25), shift=0.1, probability=0.3)
-_LIPNET = {
-    "epochs": 3,
-    "iterations": 20_000,
-    "batch_size": 4,
-    "learning_rate": 0.005,
-    "schedule": "poly",
-    "weight_decay": 0.0,
-    "loss": "cross_entropy",
-    "class_weights": "inverse_log",
-    "augmentation": _PARTS,
-}
-for _network in ("lipnet", "deeplabv2"):
-    RECIPES[_network] = {
-        "paper": Recipe(
-            "LIP-Net's section 3.1; its class weights are not given, these are ERFNet's.", (Stage(_network, **_LIPNET),)
-        )
-    }
-
-_DEEPLAB = {
-    "epochs": 50,
-    "batch_size": 8,
-    "optimizer": "sgd",
-    "learning_rate": 0.007,
-    "schedule": "poly",
-    "weight_decay": 4e-5,
-    "norm_decay": 1.0,
-    "loss": "cross_entropy",
-    "augmentation": _PARTS,
-}
-for _network in (
-    "improved_deeplabv3plus",
-    "improved_deeplabv3plus_resnet101",
-    "improved_deeplabv3plus_original_aspp",
-    "improved_deeplabv3plus_without_se",
-    "deeplabv3plus",
-    "deeplabv3plus_resnet101",
-    "unet",
-):
-    RECIPES[_network] = {
-        "paper": Recipe(
-            "Cross-entropy as in Improved DeepLabv3+'s section 4.2; the rest, not given there, is DeepLabv3+'s.",
-            (Stage(_network, **_DEEPLAB),),
-        )
-    }
-
-# -- Our own ---------------------------------------------------------------------------------------------------------
-
-_SCENES = Augmentation(
-    rotation_degrees=20,
-    scale=(0.6, 1.6),
-    shift=0.2,
-    stretch=0.35,
-    saturation=(0.0, 2.0),
-    brightness=(0.6, 1.4),
-    noise=12,
-    paste=0.3,
-    gamma=0.8,
-    temperature=0.25,
-    shadow=0.6,
-    jpeg=(30, 95),
-    motion_blur=7,
-    downscale=0.35,
-)
+def _pair(size: tuple[int, ...]) -> tuple[int, int]:
+    if len(size) > 2:
+        raise UserError(f"--input-size takes one number or HEIGHT,WIDTH. Received: {size}")
+    return (*size, *size)[:2]
 
 
-def _scenes(network: str, size: int, epochs: int, rate: float, final: float, warmup: int = 0) -> Stage:
-    stage = _pocket(network, size, epochs, rate, final, warmup)
-    return replace(stage, batch_size=32, weight_decay=2e-2, augmentation=_SCENES)
+def _owners(stage: Stage, name: str) -> list[tuple[str | None, str]]:
+    """(None or a part of the stage, the name of its field) for the number that the flag `name` is of."""
+    parts = [(None, stage), *((part, getattr(stage, part)) for part in _PARTS)]
+    return [
+        (part, each.name)
+        for part, owner in parts
+        for each in dataclasses.fields(owner)
+        if each.name not in _PARTS and _flag_name(each) == name
+    ]
 
 
-for _network in ("pocketnet_s", "pocketnet_m", "pocketnet_l"):
-    RECIPES[_network] = {
-        "pocket": Recipe(
-            "Growing input sizes, AdamW, cosine, people pasted into other photos.",
-            (
-                _scenes(_network, 96, 30, 4e-3, 2.5e-3, 1),
-                _scenes(_network, 128, 40, 2.5e-3, 1e-3),
-                _scenes(_network, 160, 14, 1e-3, 4e-4),
-                _scenes(_network, 224, 7, 4e-4, 1e-5),
-            ),
-        )
-    }
+def _holders(name: str) -> list[str]:
+    return [_NAMES[kind] for kind in _NAMES if any(_flag_name(f) == name for f in dataclasses.fields(kind))]
 
-for _network, _recipes in RECIPES.items():
-    if "drawings" not in _recipes and "imagenet" not in _recipes:
-        _recipes |= _drawings(_network, 128)
+
+def _flag_name(each: dataclasses.Field) -> str | None:
+    return command.flag_of(each)[2:].replace("-", "_") if "help" in each.metadata else None
+
+
+def _flags() -> dict[str, tuple[dataclasses.Field, object]]:
+    flags = {}
+    for part, kinds in _KINDS.items():
+        (choice,) = dataclasses.fields(_choice(part, tuple(kinds)))
+        flags[part] = choice, str
+    for kind in (Stage, *_NAMES, Augmentation):
+        hints = typing.get_type_hints(kind)
+        for each in dataclasses.fields(kind):
+            if name := _flag_name(each):
+                flags.setdefault(name, (each, hints[each.name]))
+    return flags
+
+
+def _choice(part: str, names: tuple[str, ...]) -> type:
+    return dataclasses.make_dataclass(part, [(part, str, option(None, choices=names, help=f"another {part}"))])
+
+
+FLAGS = _flags()  # name -> (field, type): the numbers of a recipe that flags replace
+
+# -- As JSON -----------------------------------------------------------------------------------------------------------
+
+
+def to_json(value):
+    """A recipe, or a part of it, of dictionaries, lists and numbers; `from_json` reads it back."""
+    if dataclasses.is_dataclass(value):
+        kind = {"kind": _NAMES[type(value)]} if type(value) in _NAMES else {}
+        return kind | {each.name: to_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    return [to_json(each) for each in value] if isinstance(value, (tuple, list)) else value
+
+
+def from_json(kind: type, values):
+    """The dataclass `kind` that `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    if isinstance(values, list):
+        inner = next(iter(typing.get_args(kind)), object)
+        return tuple(from_json(inner, value) for value in values)
+    if not isinstance(values, dict):
+        return values
+    if isinstance(kind, types.UnionType):
+        kinds = {_NAMES.get(each): each for each in typing.get_args(kind) if each is not type(None)}
+        values = dict(values)
+        kind = kinds[values.pop("kind", None)]
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: from_json(hints[name], value) for name, value in values.items()})

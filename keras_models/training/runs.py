@@ -1,22 +1,24 @@
 """A run folder: what training leaves behind, and what it needs to go on exactly where it stopped.
 
-run.json         options, recipe, seed, versions, git revision, names of the photos
+run.json         options, recipe, seed, versions, git revision, names of the photos and classes
 model.keras      the best epoch of the current stage by the validation split
-checkpoint.npz   the last epoch: weights, best weights, optimizer
+checkpoint.npz   the last epoch: weights and states of the seeds, best weights, optimizer, the history so far
 history.csv      one row per epoch; logs/ holds the same for TensorBoard
 preview.png      validation photos: photo, truth, prediction
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import dataclasses
 import importlib.metadata
+import io
 import json
+import os
 import platform
 import subprocess
-import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -25,126 +27,64 @@ import numpy as np
 from keras_models import command, data, metrics, pictures
 from keras_models.command import UserError
 
+LOCK = ".lock"
 
-class Checkpoint(keras.callbacks.Callback):
-    """Validates after each epoch, keeps the best weights, and writes all that an exact continuation needs.
 
-    `network` is what is trained, validated and saved; the model that is fitted may have more outputs. The best epoch is
-    that of the highest foreground IoU, with more than two classes of the highest mean IoU.
+# -- One process at a time ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder`, made if it is missing, for this process; the system lets go when the process ends.
+
+    UserError names the process that holds it, or what is in the way.
     """
-
-    def __init__(self, folder: Path, stage: int, epochs: int, network: keras.Model, validation, classes: int):
-        super().__init__()
-        self.folder, self.stage, self.epochs, self.network = folder, stage, epochs, network
-        self.validation, self.classes = validation, classes
-        self.best, self.best_weights = -1.0, network.get_weights()
-        self.durations: list[float] = []
-
-    def restore(self, state: dict, model: keras.Model) -> int:
-        """Take over weights, the fitted model's optimizer and the best so far; returns the epoch to go on with."""
-        self.network.set_weights(_arrays(state, "model"))
-        model.optimizer.build(model.trainable_variables)
-        for variable, value in zip(model.optimizer.variables, _arrays(state, "optimizer"), strict=True):
-            variable.assign(value)
-        self.best, self.best_weights = float(state["best"]), _arrays(state, "best_model")
-        return int(state["epoch"])
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            raise UserError(
-                f"The loss is {logs['loss']} at step {batch + 1}: training has diverged. The last finished epoch is "
-                f"kept in {self.folder}. Start again with a lower --learning-rate, or with --warmup-epochs."
-            )
-
-    def on_epoch_end(self, epoch, logs=None):
-        ious = validate(self.network, self.validation, self.classes)
-        kind = "foreground" if self.classes == 2 else "mean"
-        if ious[kind] > self.best:
-            self.best, self.best_weights = ious[kind], self.network.get_weights()
-            save_model(self.network, self.folder / "model.keras")
-        self._save(epoch + 1)
-        row = {
-            "stage": self.stage,
-            "epoch": epoch + 1,
-            "loss": float(logs["loss"]),
-            "val_foreground_iou": ious["foreground"],
-            "val_mean_iou": ious["mean"],
-            "learning_rate": float(self.model.optimizer.learning_rate),
-            "seconds": time.monotonic() - self.started,
-        }
-        self._log(row)
-        self.durations.append(row["seconds"])
-        left = np.median(self.durations) * (self.epochs - epoch - 1)
-        print(
-            f"epoch {epoch + 1}/{self.epochs}  loss {row['loss']:.4f}  val {kind} IoU {ious[kind]:.4f}  "
-            f"(best {self.best:.4f})  {row['seconds']:.0f} s, {left / 60:.0f} min left in this stage",
-            flush=True,
-        )
-
-    def _save(self, epoch: int) -> None:
-        arrays = {"model": self.network.get_weights(), "best_model": self.best_weights}
-        arrays["optimizer"] = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
-        named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
-        with command.whole_file(self.folder / "checkpoint.npz") as path:
-            np.savez(path, stage=self.stage, epoch=epoch, best=self.best, **named)
-
-    def _log(self, row: dict) -> None:
-        path = self.folder / "history.csv"
-        done = list(csv.DictReader(path.open(newline=""))) if path.is_file() else []
-        done = [old for old in done if (int(old["stage"]), int(old["epoch"])) < (row["stage"], row["epoch"])]
-        with command.whole_file(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, row.keys())
-            writer.writeheader()
-            writer.writerows([*done, row])
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            with tf.summary.create_file_writer(str(self.folder / "logs" / f"stage-{self.stage}")).as_default():
-                for name, value in row.items():
-                    tf.summary.scalar(name, value, step=row["epoch"])
-
-
-def validate(model: keras.Model, batches, classes: int) -> dict[str, float]:
-    """Foreground IoU and mean IoU, as `foreground` and `mean`, of batches of (images, labels)."""
-    measures = {"foreground": metrics.ForegroundIoU(), "mean": metrics.MeanIoU(classes)}
-    for images, labels in batches:
-        logits = model.predict_on_batch(images)
-        for measure in measures.values():
-            measure.update_state(labels, logits)
-    return {name: float(measure.result()) for name, measure in measures.items()}
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Write a `.keras` file, whole or not at all, that holds the network without its training state."""
-    bare = keras.Model(model.input, model.output, name=model.name)
-    with command.whole_file(path) as temporary:
-        bare.save(temporary)
-
-
-def _arrays(state: dict, kind: str) -> list[np.ndarray]:
-    return [state[key] for key in sorted(state) if key.startswith(f"{kind}/")]
-
-
-def read_checkpoint(folder: Path) -> dict:
-    """What `Checkpoint` saved last in a run folder, for its `restore`. UserError when it is missing or damaged."""
-    path = folder / "checkpoint.npz"
-    if not path.is_file():
-        raise UserError(f"{path} is not there: this run has no finished epoch to go on from. Start it anew.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}). Start the run anew.") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot make the run folder {folder}: {error.strerror}.") from error
+    with file:
+        if not _lock(file):
+            file.seek(0)
+            raise UserError(f"{folder} is in use by another training: {file.read().strip() or 'one just started'}.")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
+    (folder / LOCK).unlink(missing_ok=True)
 
 
-def write_run(folder: Path, options, recipe, training: data.Dataset, validation: data.Dataset, classes: dict) -> None:
-    """Write run.json: options and recipe (dataclasses), versions, git revision, names of the photos and classes."""
-    run = {
-        "options": dataclasses.asdict(options),
-        "recipe": dataclasses.asdict(recipe),
+def _lock(file) -> bool:
+    """Whether the file could be locked for this process."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(1 << 20)  # Windows locks bytes, and others may read the first ones
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+# -- Beginning and going on --------------------------------------------------------------------------------------------
+
+
+def require_empty(folder: Path) -> None:
+    """UserError when `folder`, which this process has locked, holds anything."""
+    if any(path.name != LOCK for path in folder.iterdir()):
+        hint = f", or go on with it: --resume {folder}" if (folder / "run.json").is_file() else ""
+        raise UserError(f"{folder} is not empty. Choose another --output{hint}.")
+
+
+def write_run(folder: Path, facts: dict, training: data.Dataset, validation: data.Dataset, classes: dict) -> None:
+    """Write run.json: `facts` (options and recipe), versions, git revision, names of the photos and classes."""
+    run = facts | {
         "versions": {
             "pocketseg": _version("pocketseg"),
             "keras": keras.__version__,
@@ -157,6 +97,139 @@ def write_run(folder: Path, options, recipe, training: data.Dataset, validation:
         "classes": classes,
     }
     command.write_text(folder / "run.json", json.dumps(run, indent=1))
+
+
+def read_run(folder: Path) -> dict:
+    """run.json of a run folder. UserError when it is missing or damaged."""
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} is no run folder that can be resumed: {error}") from error
+
+
+def require_same_photos(run: dict, training: data.Dataset, validation: data.Dataset) -> None:
+    """UserError when the photos are not those that the run began with: then the splits may have moved, too."""
+    problems = []
+    for split, dataset in (("train", training), ("val", validation)):
+        before, now = run["data"][split], list(dataset.names)
+        gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+        problems += [
+            f"{split}: {len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for names, what in ((gone, "no longer there"), (new, "that it did not have"))
+            if names
+        ]
+        if not (gone or new) and before != now:
+            problems.append(f"{split}: in another order")
+    if problems:
+        raise UserError(
+            f"The photos are not those that this run began with. {'; '.join(problems)}. A photo could pass from one "
+            "split to the other. Bring them back, or begin anew with --weights RUN."
+        )
+
+
+def say_what_changed(run: dict) -> None:
+    """Print a line for each version that is another than when the run began."""
+    now = {"pocketseg": _version("pocketseg"), "keras": keras.__version__, "backend": keras.backend.backend()}
+    for name, version in now.items():
+        if run["versions"].get(name) != version:
+            print(f"note: the run began with {name} {run['versions'].get(name)}, it goes on with {version}")
+    if (revision := _git_revision()) != run.get("git_revision"):
+        print(f"note: the run began with the code of {run.get('git_revision')}, it goes on with that of {revision}")
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a process that was killed left half-written (`command.whole_file`)."""
+    for stem in ("checkpoint", "model", "history", "run", "preview"):
+        for path in folder.glob(f".{stem}-*"):
+            path.unlink(missing_ok=True)
+
+
+# -- The last epoch ----------------------------------------------------------------------------------------------------
+
+
+def require_run(folder: Path) -> None:
+    """UserError when the run folder has been deleted since it was made: half a run folder is none."""
+    if not (folder / "run.json").is_file():
+        raise UserError(f"{folder} was deleted or emptied while the training ran; it is not made again.")
+
+
+def write_checkpoint(folder: Path, facts: dict, rows: list[dict], arrays: dict[str, list[np.ndarray]]) -> None:
+    """Write checkpoint.npz, which says everything, and then history.csv, which says again what `rows` say.
+
+    `facts`: numbers by name. UserError when the run folder is gone.
+    """
+    require_run(folder)
+    named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
+    with command.whole_file(folder / "checkpoint.npz") as path:
+        np.savez(path, history=json.dumps(rows), **facts, **named)
+    write_history(folder, rows)
+
+
+def read_checkpoint(folder: Path) -> dict | None:
+    """What `write_checkpoint` wrote last: its facts, `history`, and its arrays by kind; None before the first epoch.
+
+    UserError when it is damaged.
+    """
+    path = folder / "checkpoint.npz"
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            state = {"history": json.loads(str(file["history"]))}
+            for key in sorted(set(file) - {"history"}):
+                kind, _, number = key.partition("/")
+                if number:
+                    state.setdefault(kind, []).append(file[key])
+                else:
+                    state[kind] = file[key].item()
+            return state
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({error}). Start the run anew.") from error
+
+
+def write_history(folder: Path, rows: list[dict]) -> None:
+    """Write history.csv, one row per epoch."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    command.write_text(folder / "history.csv", text.getvalue())
+
+
+def write_log(folder: Path, row: dict) -> None:
+    """Add the epoch to TensorBoard's log; Keras' other backends have none."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.summary.create_file_writer(str(folder / "logs" / f"stage-{row['stage']}")).as_default():
+            for name, value in row.items():
+                tf.summary.scalar(name, value, step=row["epoch"])
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write a `.keras` file, whole or not at all, that holds the network without its training state."""
+    bare = keras.Model(model.input, model.output, name=model.name)
+    with command.whole_file(path) as temporary:
+        bare.save(temporary)
+
+
+def write_preview(folder: Path, model: keras.Model, validation, count: int = 8) -> None:
+    """A picture of validation photos: photo, truth, prediction, one row each."""
+    size = model.input_shape[1:3]
+    subset = validation.subset(range(min(count, len(validation))), validation.title)
+    images, labels = zip(*(subset.load(i) for i in range(len(subset))), strict=True)
+    images = np.stack([data.prepare_image(image, size) for image in images])
+    labels = np.stack([data.prepare_mask(label, size) for label in labels])
+    predictions = keras.ops.convert_to_numpy(metrics.predicted_labels(model.predict_on_batch(images)))
+    predictions = [data.prepare_mask(label.astype(np.uint8), size) for label in predictions]
+    if len(validation.class_names) == 2:
+        predictions = np.minimum(predictions, 1)
+    colors = pictures.class_colors(validation)
+    rows = [
+        np.hstack([i, pictures.overlay(i, t, colors), pictures.overlay(i, p, colors)])
+        for i, t, p in zip(images, labels, predictions, strict=True)
+    ]
+    pictures.write(folder / "preview.png", np.vstack(rows))
 
 
 def _version(package: str) -> str | None:
@@ -173,22 +246,3 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def write_preview(folder: Path, model: keras.Model, validation, count: int = 8) -> None:
-    """A picture of validation photos: photo, truth, prediction, one row each."""
-    size = model.input_shape[1:3]
-    subset = validation.subset(range(min(count, len(validation))), validation.title)
-    images, labels = zip(*(subset.load(i) for i in range(len(subset))), strict=True)
-    images = np.stack([data.prepare_image(image, size) for image in images])
-    labels = np.stack([data.prepare_mask(label, size) for label in labels])
-    predictions = metrics.predicted_labels(model.predict_on_batch(images))
-    predictions = [data.prepare_mask(label, size) for label in np.asarray(predictions, np.uint8)]
-    if len(validation.class_names) == 2:
-        predictions = np.minimum(predictions, 1)
-    colors = pictures.class_colors(validation)
-    rows = [
-        np.hstack([i, pictures.overlay(i, t, colors), pictures.overlay(i, p, colors)])
-        for i, t, p in zip(images, labels, predictions, strict=True)
-    ]
-    pictures.write(folder / "preview.png", np.vstack(rows))

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 
 from keras_models import losses
+from keras_models.command import UserError
+from keras_models.training import recipes
 from keras_models.training.recipes import Stage
 
 EDGE_KERNEL = 5  # pixels: PortraitNet's code draws its boundary four wide
 
 
-def inverse_log_weights(counts: np.ndarray) -> tuple[float, ...]:
-    """1 / ln(1.10 + frequency) of each class, of which there are `counts` pixels: ERFNet's class weights."""
+def with_class_weights(stage: Stage, counts: np.ndarray, classes: int) -> Stage:
+    """The stage with numbers in the place of `inverse_log`; `counts` are the pixels of each label, `classes` or more.
+
+    UserError when the loss has another number of weights than there are classes.
+    """
+    weights = getattr(stage.loss, "class_weights", None)
+    if weights == "inverse_log":
+        weights = inverse_log_weights(counts, classes)
+    if weights is None:
+        return stage
+    if len(weights) != classes:
+        raise UserError(f"The loss has {len(weights)} class weights, the data {classes} classes.")
+    return dataclasses.replace(stage, loss=dataclasses.replace(stage.loss, class_weights=weights))
+
+
+def inverse_log_weights(counts: np.ndarray, classes: int) -> tuple[float, ...]:
+    """1 / ln(1.10 + frequency) of each class of which there are `counts` pixels: ERFNet's class weights."""
+    counts = counts[:classes]
     return tuple(float(weight) for weight in 1 / np.log(1.10 + counts / max(1, counts.sum())))
 
 
-def compiled(model: keras.Model, stage: Stage, steps: int) -> keras.Model:
+def loss_of(spec) -> keras.losses.Loss:
+    """The loss of `keras_models.losses` that an object of `recipes` stands for."""
+    return getattr(losses, type(spec).__name__)(**dataclasses.asdict(spec))
+
+
+def compiled(model: keras.Model, stage: Stage, steps: int, precision: str = "float32") -> keras.Model:
     """The model to fit, with the stage's optimizer and losses; an epoch is `steps` steps.
 
     It is `model` itself, or shares its weights and has one more output for each auxiliary loss.
     """
-    options = {}
-    if stage.loss == "lovasz_boundary":
-        options = {"kernel_size": stage.boundary_kernel, "weight": stage.boundary_weight}
-    elif stage.class_weights is not None:
-        options = {"class_weights": stage.class_weights}
-    terms = [(losses.get(stage.loss, **options), 1.0)]
+    terms = [(loss_of(stage.loss), 1.0)]
     fitted = model
-    if stage.auxiliary_layer:
-        fitted = keras.Model(model.input, [model.output, model.get_layer(stage.auxiliary_layer).output])
-        terms.append((_auxiliary_loss(stage), stage.auxiliary_weight))
+    if stage.auxiliary:
+        fitted = keras.Model(model.input, [model.output, model.get_layer(stage.auxiliary.layer).output])
+        terms.append((_auxiliary_loss(stage.auxiliary), stage.auxiliary.weight))
     if stage.consistency_weight:
         pair = keras.Input((*model.input_shape[1:3], 6), name="pair")
         heads = keras.tree.flatten(fitted(pair[..., 3:]))
@@ -41,63 +61,73 @@ def compiled(model: keras.Model, stage: Stage, steps: int) -> keras.Model:
         loss, weights = terms[0][0], None
     else:
         loss, weights = ([term[i] for term in terms] for i in (0, 1))
+    optimizer = optimizer_of(model, stage, steps)
+    if precision == "mixed_float16":  # else small gradients vanish
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # XLA makes depthwise convolutions several times slower on a CPU.
     jit = keras.backend.backend() == "jax"
-    fitted.compile(optimizer_of(model, stage, steps), loss, loss_weights=weights, jit_compile=jit)
+    fitted.compile(optimizer, loss, loss_weights=weights, jit_compile=jit, auto_scale_loss=False)
     return fitted
 
 
-def _auxiliary_loss(stage: Stage):
-    function = losses.get(stage.auxiliary_loss)
+def _auxiliary_loss(auxiliary: recipes.Auxiliary):
+    function = loss_of(auxiliary.loss)
 
-    def auxiliary(labels, logits):
-        if stage.auxiliary_target == "boundary":
-            labels = losses.boundary_band(labels, EDGE_KERNEL)
-        step = labels.shape[1] // logits.shape[1]
-        return function(labels[:, ::step, ::step], logits)
+    def loss(y_true, y_pred):
+        if auxiliary.target == "boundary":
+            y_true = losses.boundary_band(y_true, EDGE_KERNEL)
+        step = y_true.shape[1] // y_pred.shape[1]
+        return function(y_true[:, ::step, ::step], y_pred)
 
-    return auxiliary
+    return loss
 
 
-def _consistency_loss(labels, both):
-    channels = both.shape[-1] // 2
-    return losses.consistency(both[..., :channels], both[..., channels:])
+def _consistency_loss(y_true, y_pred):
+    channels = y_pred.shape[-1] // 2
+    return losses.consistency(y_pred[..., channels:], y_pred[..., :channels])
 
 
 def optimizer_of(model: keras.Model, stage: Stage, steps: int) -> keras.Optimizer:
     """The stage's optimizer for the variables of `model`; its L2 weight decay is set on them."""
-    rate, factors = _schedule(stage, steps), decay_factors(model, stage.norm_decay)
-    if stage.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=stage.weight_decay)
-        optimizer.exclude_from_weight_decay([variable for variable, factor in factors if factor < 1])
+    spec = stage.optimizer
+    options = {"learning_rate": schedule_of(stage, steps), "global_clipnorm": stage.clip_norm or None}
+    if stage.ema:
+        options |= {"use_ema": True, "ema_momentum": stage.ema}
+    if isinstance(spec, recipes.AdamW):
+        optimizer = keras.optimizers.AdamW(weight_decay=spec.weight_decay, **options)
+        spared = [variable for variable, factor in decay_factors(model, 0.0) if factor < 1]
+        optimizer.exclude_from_weight_decay(spared)
         return optimizer
-    for variable, factor in factors:
-        if factor and stage.weight_decay:
-            variable.regularizer = keras.regularizers.L2(0.5 * stage.weight_decay * factor)
-    return keras.optimizers.SGD(rate, stage.momentum) if stage.optimizer == "sgd" else keras.optimizers.Adam(rate)
+    for variable, factor in decay_factors(model, spec.norm_decay):
+        if factor and spec.weight_decay:
+            variable.regularizer = keras.regularizers.L2(0.5 * spec.weight_decay * factor)
+    if isinstance(spec, recipes.SGD):
+        return keras.optimizers.SGD(momentum=spec.momentum, **options)
+    return keras.optimizers.Adam(**options)
 
 
-def _schedule(stage: Stage, steps: int):
-    """The learning rate as a function of the step."""
+def schedule_of(stage: Stage, steps: int):
+    """The learning rate as a function of the step; an epoch is `steps` steps."""
     schedules = keras.optimizers.schedules
-    total, warmup = stage.epochs * steps, stage.warmup_epochs * steps
-    if stage.schedule == "cosine":
+    spec, rate = stage.schedule, stage.learning_rate
+    total, warmup = stage.epochs * steps, spec.warmup_epochs * steps
+    if isinstance(spec, recipes.CosineDecay):  # the only one that Keras warms up itself
         return schedules.CosineDecay(
-            stage.learning_rate / 100 if warmup else stage.learning_rate,
+            rate / 100 if warmup else rate,
             max(1, total - warmup),
-            alpha=stage.final_learning_rate / stage.learning_rate,
-            warmup_target=stage.learning_rate if warmup else None,
+            alpha=spec.final / rate,
+            warmup_target=rate if warmup else None,
             warmup_steps=warmup,
         )
-    if stage.schedule == "poly":
-        poly = schedules.PolynomialDecay(stage.learning_rate, total, 0.0, power=stage.power)
-        return WarmUp(poly, warmup) if warmup else poly
-    if stage.schedule == "step":
-        every = stage.step_iterations or stage.step_epochs * steps
-        return schedules.ExponentialDecay(stage.learning_rate, every, stage.step_factor, staircase=True)
-    boundaries = [round(total * fraction) for fraction in stage.halve_at]
-    values = [stage.learning_rate * 0.5**i for i in range(len(boundaries) + 1)]
-    return schedules.PiecewiseConstantDecay(boundaries, values)
+    if isinstance(spec, recipes.PolynomialDecay):
+        schedule = schedules.PolynomialDecay(rate, total, 0.0, power=spec.power)
+    elif isinstance(spec, recipes.StepDecay):
+        every = spec.iterations or spec.epochs * steps
+        schedule = schedules.ExponentialDecay(rate, every, spec.factor, staircase=True)
+    else:
+        boundaries = [round(total * fraction) for fraction in spec.at]
+        schedule = schedules.PiecewiseConstantDecay(boundaries, [rate * 0.5**i for i in range(len(boundaries) + 1)])
+    return WarmUp(schedule, warmup) if warmup else schedule
 
 
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -120,6 +150,20 @@ def decay_factors(model: keras.Model, norm_decay: float = 0.01) -> list[tuple[ke
             variable,
             0.0 if isinstance(layer, keras.layers.DepthwiseConv2D) else 1.0 if len(variable.shape) == 4 else norm_decay,
         )
-        for layer in model.layers
-        for variable in layer.trainable_variables
+        for layer in model._flatten_layers(include_self=False)
+        for variable in layer._trainable_variables  # its own; those of layers within it come with them
     ]
+
+
+def averaged_weights(model: keras.Model, optimizer: keras.Optimizer) -> list[np.ndarray]:
+    """The weights of `model` with the optimizer's moving averages in the place of those that it averages, if it does.
+
+    Batch normalisation's statistics, which are moving averages already, are the model's.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    values = {id(variable): variable for variable in model.weights}
+    if optimizer.use_ema:
+        averages = optimizer._model_variables_moving_average
+        trained = optimizer._trainable_variables
+        values |= {id(v): average for v, average in zip(trained, averages, strict=True) if average is not None}
+    return [keras.ops.convert_to_numpy(values[id(variable)]) for variable in model.weights]

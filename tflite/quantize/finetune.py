@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_models import command, data, losses
+from keras_models import command, data, losses, registry
 from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
-from keras_models.training.recipes import RECIPES
 from tflite.graph import Graph
 from tflite.quantize import tuned
 from tflite.quantize.bridge import Bridge, Ranges, Technique
@@ -122,9 +121,9 @@ def last_stage(source: Path, network: str) -> dict:
             stage = json.loads(record.read_text(encoding="utf-8"))["recipe"]["stages"][-1]
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in stage["augmentation"].items()}
             return {"augmentation": Augmentation(**values), "edge_class": stage.get("edge_class", 0)}
-    if network not in RECIPES:
+    if network not in registry.names():
         return {"augmentation": Augmentation(), "edge_class": 0}
-    stage = list(RECIPES[network].values())[-1].stages[-1]
+    stage = list(registry.network(network).recipes.values())[-1].stages[-1]
     return {"augmentation": stage.augmentation, "edge_class": stage.edge_class}
 
 

@@ -1,0 +1,175 @@
+"""Training methods that several networks share, each named after where it comes from; recipes are made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from keras_models.data.augment import Augmentation
+from keras_models.training.recipes import (
+    SGD,
+    Adam,
+    AdamW,
+    CosineDecay,
+    CrossEntropy,
+    CrossEntropyIoU,
+    Halve,
+    PolynomialDecay,
+    Recipe,
+    Stage,
+    StepDecay,
+)
+
+# -- Ours, for a CPU ---------------------------------------------------------------------------------------------------
+
+MILD = Augmentation(
+    rotation_degrees=20, scale=(0.75, 1.5), shift=0.15, stretch=0.3, saturation=(0.5, 1.5), brightness=(0.6, 1.4)
+)
+
+
+def pocket(
+    size: int | None, epochs: int, rate: float, final: float, warmup: int = 0, network: str | None = None
+) -> Stage:
+    """AdamW, cosine, cross-entropy plus soft IoU, mild augmentation."""
+    return Stage(
+        network=network,
+        epochs=epochs,
+        input_size=size and (size, size),
+        batch_size=24,
+        learning_rate=rate,
+        optimizer=AdamW(weight_decay=1e-2),
+        schedule=CosineDecay(warmup_epochs=warmup, final=final),
+        loss=CrossEntropyIoU(),
+        augmentation=MILD,
+    )
+
+
+def drawings(*stages: Stage) -> Recipe:
+    """A recipe for the built-in drawings."""
+    stages = stages or (pocket(128, 5, 1e-2, 1e-4, warmup=1),)
+    return Recipe("A few minutes on a CPU, enough for the built-in drawings.", stages)
+
+
+POCKET = Recipe(
+    "For any network: AdamW, cosine, cross-entropy plus soft IoU, mild augmentation.",
+    (pocket(None, 60, 5e-3, 1e-5, warmup=2),),
+)
+
+# -- The papers' -------------------------------------------------------------------------------------------------------
+
+PORTRAITNET = Stage(
+    epochs=2000,
+    batch_size=64,
+    optimizer=Adam(weight_decay=5e-4),
+    schedule=StepDecay(factor=0.95, epochs=20),
+    loss=CrossEntropy(),
+)
+AS_PORTRAITNET = {
+    "paper": Recipe(
+        "PortraitNet's method without its auxiliary losses, with which ExtremeC3Net's paper trains the others.",
+        (PORTRAITNET,),
+    )
+}
+
+STREET = Augmentation(rotation_degrees=0, scale=(0.5, 2.0), probability=0.0, outside=255)  # scale, crop, flip
+C3 = Stage(
+    epochs=300,
+    batch_size=16,
+    optimizer=Adam(norm_decay=0.05),
+    schedule=Halve(at=(150 / 300, 250 / 300)),
+    loss=CrossEntropy(class_weights="inverse_log"),
+    augmentation=STREET,
+)
+C3_TEXT = "The C3 paper's, with the numbers of the authors' code (the paper has 1e-4 and halves at 150 and 200)"
+AS_C3 = {"paper": Recipe(f"{C3_TEXT}: its second stage.", (C3,))}
+
+ERFNET = Stage(
+    epochs=150,
+    batch_size=6,
+    learning_rate=5e-4,
+    optimizer=Adam(weight_decay=1e-4),
+    schedule=PolynomialDecay(),
+    loss=CrossEntropy(class_weights="inverse_log"),
+    augmentation=STREET,
+)
+
+CITED = {
+    "paper": Recipe(
+        "A usual one for Cityscapes: the C3 paper cites this network's accuracy.",
+        (
+            Stage(
+                epochs=300,
+                batch_size=8,
+                learning_rate=0.01,
+                optimizer=SGD(weight_decay=1e-4, norm_decay=1.0),
+                schedule=PolynomialDecay(),
+                loss=CrossEntropy(),
+                augmentation=STREET,
+            ),
+        ),
+    )
+}
+
+_DRN = {"optimizer": SGD(weight_decay=1e-4, norm_decay=1.0), "loss": CrossEntropy()}
+DRN = {
+    "paper": Recipe(
+        "The DRN authors' for Cityscapes.",
+        (
+            Stage(
+                epochs=250,
+                input_size=(896, 896),
+                batch_size=16,
+                learning_rate=0.01,
+                schedule=StepDecay(factor=0.1, epochs=100),
+                augmentation=STREET,
+                **_DRN,
+            ),
+        ),
+    )
+}
+# Classification: the table's data for whoever trains it elsewhere; the train command makes segmenters.
+IMAGENET = {
+    "imagenet": Recipe(
+        "The C3 paper's section 4.2.",
+        (Stage(epochs=120, batch_size=256, learning_rate=0.1, schedule=StepDecay(factor=0.1, epochs=30), **_DRN),),
+    )
+}
+
+_PARTS = Augmentation(rotation_degrees=15, scale=(0.75, 1.25), shift=0.1, probability=0.3)
+LIPNET = {
+    "paper": Recipe(
+        "LIP-Net's section 3.1; its class weights are not given, these are ERFNet's.",
+        (
+            Stage(
+                epochs=3,
+                iterations=20_000,
+                batch_size=4,
+                learning_rate=0.005,
+                optimizer=Adam(weight_decay=0.0),
+                schedule=PolynomialDecay(),
+                loss=CrossEntropy(class_weights="inverse_log"),
+                augmentation=_PARTS,
+            ),
+        ),
+    )
+}
+DEEPLAB = {
+    "paper": Recipe(
+        "Cross-entropy as in Improved DeepLabv3+'s section 4.2; the rest, not given there, is DeepLabv3+'s.",
+        (
+            Stage(
+                epochs=50,
+                batch_size=8,
+                learning_rate=0.007,
+                optimizer=SGD(weight_decay=4e-5, norm_decay=1.0),
+                schedule=PolynomialDecay(),
+                loss=CrossEntropy(),
+                augmentation=_PARTS,
+            ),
+        ),
+    )
+}
+
+
+def after(first: str, stage: Stage, **others) -> tuple[Stage, Stage]:
+    """`stage` for the network `first`, with `others` changed, and then for the recipe's own."""
+    return dataclasses.replace(stage, network=first, **others), stage
