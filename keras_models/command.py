@@ -174,7 +174,8 @@ def load_keras():
         with _quiet():
             import keras
 
-            keras.ops.zeros(1)  # the first operation looks for devices, and would report on them
+            if keras.backend.backend() == "tensorflow":
+                keras.ops.zeros(1)  # the first operation looks for devices, and would report on them
     except ImportError as error:
         backend = os.environ.get("KERAS_BACKEND", "tensorflow")
         raise UserError(

@@ -7,6 +7,7 @@ model.keras (the best epoch by the validation split), history.csv, logs, preview
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -41,6 +42,7 @@ class TrainOptions:
     seed: int = option(0, least=0, most=2**31 - 1, help="order, augmentation and initial weights follow from it")
     weights: str | None = option(None, metavar="MODEL", help="start from a preset, run folder or .keras file")
     precision: str = option("float32", choices=PRECISIONS, help="what the training computes in; weights stay float32")
+    distribute: bool = option(False, help="share each batch among all devices, and processes (JAX: Keras' variables)")
     print_recipe: bool = option(False, help="print the recipe with its numbers and stop")
     changes: dict = field(default_factory=dict)
 
@@ -83,6 +85,7 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
 
     from keras_models import models
     from keras_models.training import loop, runs
+    from keras_models.training.spread import ALONE, begin
 
     row = _network(options.network)
     if row.task != "segmentation":
@@ -91,8 +94,9 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
             f"--print-recipe. Train {row.name.removesuffix('_imagenet')} instead."
         )
     training, validation = _load(options)
+    spread = begin() if options.distribute else ALONE
     keras.utils.set_random_seed(options.seed)
-    plan = _plan(options, recipe, training, validation)
+    plan = dataclasses.replace(_plan(options, recipe, training, validation), spread=spread)
     if options.weights:
         try:
             print(models.transfer(models.load(options.weights), plan.stages[0][1], title=options.weights))
@@ -100,8 +104,9 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
             raise UserError(str(error)) from error
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file. --output must name a folder.")
-    with runs.locked(folder):
-        runs.require_empty(folder)
+    with runs.locked(folder) if spread.rank == 0 else contextlib.nullcontext():
+        if spread.rank == 0:
+            runs.require_empty(folder)
         return _run(loop.run, plan, options, folder)
 
 
@@ -110,6 +115,7 @@ def resume(options: TrainOptions) -> int:
     import keras
 
     from keras_models.training import loop, runs
+    from keras_models.training.spread import ALONE, begin
 
     folder = Path(options.resume)
     allowed = {"resume", "data_dir", "print_recipe", "changes"}
@@ -132,14 +138,17 @@ def resume(options: TrainOptions) -> int:
         return 0
     training, validation = _load(began)
     runs.require_same_photos(run, training, validation)
-    with runs.locked(folder):
+    spread = begin() if began.distribute else ALONE
+    with runs.locked(folder) if spread.rank == 0 else contextlib.nullcontext():
         state = runs.read_checkpoint(folder)
         if state and state["epoch"] > recipe.stages[state["stage"] - 1].epochs and "epochs" in options.changes:
             raise UserError(f"{folder} has finished {state['epoch']} epochs of stage {state['stage']} already.")
         runs.say_what_changed(run)
         _say_whether_the_recipe_changed(began, run)
         keras.utils.set_random_seed(began.seed)
-        plan = _plan(began, recipe, training, validation)
+        plan = dataclasses.replace(_plan(began, recipe, training, validation), spread=spread)
+        if spread.rank:
+            return _run(loop.run, plan, began, folder)
         changed = {"options": run["options"] | {"data_dir": began.data_dir}, "recipe": to_json(recipe)}
         command.write_text(folder / "run.json", json.dumps(run | changed, indent=1))
         return _run(loop.run, plan, began, folder)
@@ -196,6 +205,8 @@ def _run(run, plan, options: TrainOptions, folder: Path) -> int:
     except KeyboardInterrupt:
         print(f"\nStopped; every finished epoch is kept. Go on: python -m keras_models.train --resume {folder}")
         return 130
+    if plan.spread.rank:
+        return 0
     model = plan.stages[-1][1]
     runs.write_preview(folder, model, plan.validation)
     where = f" --dataset {options.dataset} --data-dir {options.data_dir}" if options.data_dir else ""

@@ -3,9 +3,12 @@
 import contextlib
 import csv
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +18,7 @@ import keras_models
 from keras_models import build, models, train
 from keras_models.command import UserError
 from keras_models.training import loop, runs, stages
+from tests.backend import ON_JAX
 from tests.test_data import make_folder
 
 SMALL = ["--input-size", "32", "--epochs", "3", "--batch-size", "4", "--learning-rate", "0.003"]
@@ -115,6 +119,46 @@ def test_a_resumed_run_with_dropout_is_equal_to_an_unbroken_one(folder, tmp_path
     assert any(np.issubdtype(array.dtype, np.integer) for array in ours["model"])  # the seeds' state
     assert train.main(["--resume", str(broken), "--epochs", "4"]) == 0  # longer than planned
     assert [int(row["epoch"]) for row in rows(broken)] == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(ON_JAX, reason="this is the run on JAX")
+def test_two_processes_have_the_losses_of_one(folder, tmp_path):
+    """The same total batch, divided on JAX between two processes that talk over the loopback."""
+    pytest.importorskip("jax", reason="needs jax: pip install 'pocketseg[jax]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    names = {"DISTRIBUTION_JOB_ADDRESSES": address, "DISTRIBUTION_NUM_PROCESSES": "2"}
+
+    def start(run, *more, **names):
+        environment = {f"KERAS_{name}": value for name, value in {"BACKEND": "jax", **names}.items()}
+        arguments = [*DROPOUT, "--dataset", "folder", "--data-dir", str(folder), "--output", str(run), *more]
+        arguments[0] = "tests.test_train:net_with_norm"
+        return subprocess.Popen(
+            [sys.executable, "-m", "keras_models", "train", *arguments],
+            env={**os.environ, **environment},
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    started = [start(two, "--distribute", DISTRIBUTION_PROCESS_ID=str(i), **names) for i in (0, 1)] + [start(one)]
+    for process in started:
+        said = process.communicate(timeout=400)[0]
+        assert process.returncode == 0, said
+    for row, expected in zip(rows(two), rows(one), strict=True):
+        for name in ("loss", "val_foreground_iou", "learning_rate"):
+            assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-3), name
+
+
+def net_with_norm(image, classes):
+    """A network whose batch normalisation must see the whole batch."""
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name="stem")(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="norm")(x))
+    x = keras.layers.Conv2D(classes, 1, name="head")(x)
+    return keras.layers.UpSampling2D(2, name="up")(x)
 
 
 def test_ctrl_c_in_the_first_epoch_can_be_resumed(options, tmp_path, monkeypatch, capsys):

@@ -92,6 +92,7 @@ def training_batches(
     pairs: bool = False,
     edge_class: int = 0,
     heads: int = 1,
+    share: tuple[int, int] = (0, 1),
 ):
     """Endless batches of (images, labels): uint8 (batch, height, width, 3) and (batch, height, width, 1).
 
@@ -100,6 +101,7 @@ def training_batches(
     labels come as often, one for each output of a model. An epoch is `len(samples) // batch_size` batches: every photo
     once, or where the samples have shares, as many photos drawn by those. Order and augmentation of epoch e follow
     from `seed` and e alone, on every backend, so a run that starts again at `first_epoch` sees what it would have seen.
+    `share`: number and count of the processes that divide each batch among them (not on TensorFlow).
     """
     steps, shares = len(samples) // batch_size, getattr(samples, "shares", None)
     cumulated = None if shares is None else np.cumsum(shares)
@@ -125,7 +127,8 @@ def training_batches(
 
     def batch(number):
         epoch, step = first_epoch + number // steps, number % steps
-        places = range(step * batch_size, (step + 1) * batch_size)
+        part, (number, _) = batch_size // share[1], share
+        places = range(step * batch_size + number * part, step * batch_size + (number + 1) * part)
         chosen = zip(places, order(epoch)[places.start : places.stop], strict=True)
         images, labels = (np.stack(part) for part in zip(*(sample(epoch, *i) for i in chosen), strict=True))
         return images, labels if heads == 1 else (labels,) * heads

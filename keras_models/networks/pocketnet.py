@@ -148,7 +148,14 @@ RECIPES = {
     )
 }
 
-_FACTS = {"input_size": (224, 224), "classes": 1, "multiple": 32, "paper": "PocketSeg", "recipes": RECIPES}
+_FACTS = {
+    "input_size": (224, 224),
+    "classes": 1,
+    "multiple": 32,
+    "paper": "PocketSeg",
+    "status": "own",
+    "recipes": RECIPES,
+}
 
 
 @register(parameters=90_145, macs=55_703_888, **_FACTS)

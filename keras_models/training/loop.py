@@ -14,7 +14,7 @@ import numpy as np
 from keras_models import command, data, metrics, models, pictures, registry
 from keras_models.command import UserError
 from keras_models.data import pipeline
-from keras_models.training import runs
+from keras_models.training import runs, spread
 from keras_models.training.recipes import Recipe, Stage, to_json
 from keras_models.training.stages import averaged_weights, compiled, with_class_weights
 
@@ -30,6 +30,7 @@ class Plan:
     seed: int = 0
     precision: str = "float32"
     cache_bytes: int | None = None
+    spread: spread.Spread = spread.ALONE
 
     @property
     def classes(self) -> dict:
@@ -110,9 +111,10 @@ def run(plan: Plan, folder: Path) -> list[dict]:
 
     The last stage's network has the best weights in the end. Returns the rows of the history.
     """
-    runs.sweep(folder)
+    if plan.spread.rank == 0:
+        runs.sweep(folder)
     state = runs.read_checkpoint(folder)
-    if state:
+    if state and plan.spread.rank == 0:
         runs.write_history(folder, state["history"])
     sizes = [model.input_shape[1:3] for _, model in plan.stages]
     largest = tuple(max(size[axis] for size in sizes) for axis in (0, 1))
@@ -120,7 +122,7 @@ def run(plan: Plan, folder: Path) -> list[dict]:
     samples = pipeline.cache(
         plan.training, largest, command.progress(f"reading {plan.training.title}"), zoom=zoom, limit=plan.cache_bytes
     )
-    if not (folder / "run.json").is_file():
+    if plan.spread.rank == 0 and not (folder / "run.json").is_file():
         runs.write_run(folder, plan.facts, plan.training, plan.validation, plan.classes)
 
     history, before = [], None
@@ -150,9 +152,13 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
         f"batches of {batch_size}",
         flush=True,
     )
-    trained = _copy(network, plan.precision)
-    fitted = compiled(trained, stage, steps, plan.precision)
+    if batch_size % plan.spread.devices:
+        raise UserError(f"--batch-size {batch_size} cannot be divided among {plan.spread.devices} devices.")
+    with plan.spread.building():
+        trained = _copy(network, plan.precision)
+        fitted = compiled(trained, stage, steps, plan.precision)
     end = EndOfEpoch(folder, number, stage.epochs, network, trained, classes, history)
+    end.spread = plan.spread
     end.validation = pipeline.evaluation_batches(plan.validation, batch_size=16, **sizes)
     first_epoch = 0 if state is None else end.restore(state, fitted)
     batches = pipeline.training_batches(
@@ -164,18 +170,20 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
         pairs=stage.consistency_weight > 0,
         edge_class=stage.edge_class,
         heads=len(fitted.outputs),
+        share=(plan.spread.rank, plan.spread.processes),
         **sizes,
     )
     if first_epoch < stage.epochs:
-        fitted.fit(
-            batches,
-            initial_epoch=first_epoch,
-            epochs=stage.epochs,
-            steps_per_epoch=steps,
-            callbacks=[end],
-            shuffle=False,
-            verbose=1 if sys.stdout.isatty() else 0,
-        )
+        with plan.spread.fitting():
+            fitted.fit(
+                batches,
+                initial_epoch=first_epoch,
+                epochs=stage.epochs,
+                steps_per_epoch=steps,
+                callbacks=[end],
+                shuffle=False,
+                verbose=1 if sys.stdout.isatty() else 0,
+            )
     network.set_weights(end.best_weights)
     return end.rows
 
@@ -185,7 +193,8 @@ def _copy(network: keras.Model, precision: str) -> keras.Model:
     policy = keras.DTypePolicy(precision)
 
     def layer_of(layer):
-        return layer.__class__.from_config({**layer.get_config(), "dtype": policy})
+        chosen = {"dtype": policy} if isinstance(layer, keras.Layer) else {}  # not for an operation of `keras.ops`
+        return layer.__class__.from_config(layer.get_config() | chosen)
 
     copy = keras.models.clone_model(network, clone_function=layer_of, recursive=True)
     copy.set_weights(network.get_weights())
@@ -205,7 +214,7 @@ class EndOfEpoch(keras.callbacks.Callback):
         self.network, self.trained = network, trained
         self.best, self.best_weights = -1.0, network.get_weights()
         self.rows = rows
-        self.validation = None
+        self.validation, self.spread = None, spread.ALONE
 
     def restore(self, state: dict, fitted: keras.Model) -> int:
         """Take over weights, seeds, the fitted model's optimizer and the best; returns the epoch to go on with."""
@@ -234,14 +243,19 @@ class EndOfEpoch(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
+        with self.spread.alone():
+            self._end_epoch(epoch, logs)
+
+    def _end_epoch(self, epoch, logs):
         optimizer = self.model.optimizer
         self.network.set_weights(averaged_weights(self.trained, optimizer))
         ious = validate(self.network, self.validation, self.classes)
         kind = "foreground" if self.classes == 2 else "mean"
         if ious[kind] > self.best:
             self.best, self.best_weights = ious[kind], self.network.get_weights()
-            runs.require_run(self.folder)
-            runs.save_model(self.network, self.folder / "model.keras")
+            if self.spread.rank == 0:
+                runs.require_run(self.folder)
+                runs.save_model(self.network, self.folder / "model.keras")
         row = {
             "stage": self.stage,
             "epoch": epoch + 1,
@@ -252,6 +266,8 @@ class EndOfEpoch(keras.callbacks.Callback):
             "seconds": time.monotonic() - self.started,
         }
         self.rows = [*self.rows, row]
+        if self.spread.rank:  # the first process writes for all
+            return
         arrays = {
             "model": [keras.ops.convert_to_numpy(variable) for variable in self.trained.variables],
             "best_model": self.best_weights,
