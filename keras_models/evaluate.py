@@ -38,7 +38,7 @@ class EvaluateOptions:
     split: str = option("test", choices=(*SPLITS, "all"), help="which split")
     json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
     worst: str | None = option(None, metavar="FILE.png", help="write a contact sheet of the worst photos here")
-    worst_count: int = option(12, help="photos on the contact sheet")
+    worst_count: int = option(12, least=1, help="photos on the contact sheet")
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def names() -> list[str]:
 def network(name: str) -> Network:
     """The table's row for `name`, or for `package.module:function`; ValueError with the valid names without one."""
     if ":" in name:
-        return _from_outside(name)
+        return _network_from_outside(name)
     if name not in _table():
         close = difflib.get_close_matches(name, names(), n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -138,15 +138,23 @@ def network(name: str) -> Network:
     return _table()[name]
 
 
-def _from_outside(name: str) -> Network:
-    """The function `package.module:function`, as it is registered there or with `Network`'s defaults."""
-    module_name, _, function = name.partition(":")
+def from_outside(name: str) -> Callable:
+    """What `package.module:name` names; a package may stand in the current folder. ValueError when nothing does."""
+    module, _, attribute = name.partition(":")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:  # as `python -m` has it, for the installed command
         sys.path.insert(0, str(Path.cwd()))
     try:
-        builder = getattr(importlib.import_module(module_name), function)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"There is no network {name!r}: {error}. A name is package.module:function.") from error
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{error}. A name is package.module:function.") from error
+
+
+def _network_from_outside(name: str) -> Network:
+    """The function `package.module:function`, as it is registered there or with `Network`'s defaults."""
+    try:
+        builder = from_outside(name)
+    except ValueError as error:
+        raise ValueError(f"There is no network {name!r}: {error}") from error
     row = _table().get(builder.__name__)
     row = row if row and row.builder is builder else Network(builder.__name__, builder)
     return dataclasses.replace(row, name=builder.__name__)

@@ -149,7 +149,7 @@ def resume(options: TrainOptions) -> int:
         plan = dataclasses.replace(_plan(began, recipe, training, validation), spread=spread)
         if spread.rank:
             return _run(loop.run, plan, began, folder)
-        changed = {"options": run["options"] | {"data_dir": began.data_dir}, "recipe": to_json(recipe)}
+        changed = {"options": plan.facts["options"], "recipe": to_json(recipe)}
         command.write_text(folder / "run.json", json.dumps(run | changed, indent=1))
         return _run(loop.run, plan, began, folder)
 
@@ -192,7 +192,8 @@ def _plan(options: TrainOptions, recipe: Recipe, training: data.Dataset, validat
             raise UserError(str(error)) from error
         loop.check_fits(stage, model, training)
         stages.append((stage, model))
-    facts = {"options": dataclasses.asdict(options), "recipe": to_json(recipe)}
+    place = options.data_dir and str(Path(options.data_dir).resolve())  # found again from anywhere
+    facts = {"options": dataclasses.asdict(options) | {"data_dir": place, "resume": None}, "recipe": to_json(recipe)}
     limit = None if options.cache_gb is None else int(options.cache_gb * 1e9)
     return loop.Plan(tuple(stages), training, validation, facts, options.seed, options.precision, limit)
 

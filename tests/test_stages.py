@@ -94,6 +94,22 @@ def test_mixed_precision_trains_a_copy_and_leaves_float32(precision):
     assert all(np.isfinite(weight).all() and weight.dtype == np.float32 for weight in averaged)
 
 
+def my_loss(y_true, y_pred):
+    return keras.ops.mean(keras.ops.square(keras.ops.cast(y_true, "float32") - y_pred))
+
+
+def test_a_loss_of_ones_own_trains_and_comes_back_from_json():
+    (stage,) = Recipe("", (STAGE,)).changed({"loss": "tests.test_stages:my_loss"}).stages
+    assert recipes.from_json(Stage, json.loads(json.dumps(recipes.to_json(stage)))) == stage
+    model = network()
+    expected = float(my_loss(LABELS, model(IMAGES)))
+    assert loss_of(stages.compiled(model, stage, 1), IMAGES, LABELS) == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(UserError, match=r"There is no loss 'tests\.test_stages:missing'"):
+        stages.loss_of(recipes.Own("tests.test_stages:missing"))
+    with pytest.raises(UserError, match=r"--loss is cross_entropy, .*Received: 'dice'"):
+        Recipe("", (STAGE,)).changed({"loss": "dice"})
+
+
 def loss_of(fitted, images, labels):
     return float(fitted.train_on_batch(images, labels, return_dict=True)["loss"])
 

@@ -49,6 +49,7 @@ def rows(run):
 def test_run_folder_holds_what_later_commands_need(whole):
     run = json.loads((whole / "run.json").read_text())
     assert run["options"]["seed"] == 0
+    assert Path(run["options"]["data_dir"]).is_absolute()
     assert run["recipe"]["stages"][0]["batch_size"] == 4
     assert len(run["data"]["train"]) == 9
     assert {"keras", "python", "backend"} <= run["versions"].keys()

@@ -16,7 +16,7 @@ from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.training import runs, spread
 from keras_models.training.recipes import Recipe, Stage, to_json
-from keras_models.training.stages import averaged_weights, compiled, with_class_weights
+from keras_models.training.stages import averaged_weights, compiled, loss_of, with_class_weights
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def check_fits(stage: Stage, model: keras.Model, training: data.Dataset) -> None
             f"{model.name} gives {channels} channel(s) of logits, {training.title} has {classes} classes: "
             f"{', '.join(class_names(stage, training)[:6])}."
         )
-    with_class_weights(stage, np.ones(256, np.int64), classes)
+    loss_of(with_class_weights(stage, np.ones(256, np.int64), classes).loss)  # says what does not fit
 
 
 def run(plan: Plan, folder: Path) -> list[dict]:

@@ -143,6 +143,13 @@ class LovaszBoundary(_Checked):
 
 
 @dataclass(frozen=True)
+class Own:
+    """A loss of one's own: `function` is `package.module:name` of a function of (y_true, y_pred) or a Loss class."""
+
+    function: str
+
+
+@dataclass(frozen=True)
 class Auxiliary:
     """A second prediction, the output of `layer`, trained with `loss` times `weight` against `target`.
 
@@ -151,7 +158,7 @@ class Auxiliary:
 
     layer: str
     weight: float
-    loss: CrossEntropy | CrossEntropyIoU | Focal | Lovasz | LovaszBoundary = CrossEntropy()
+    loss: CrossEntropy | CrossEntropyIoU | Focal | Lovasz | LovaszBoundary | Own = CrossEntropy()
     target: str = "labels"
 
 
@@ -163,6 +170,7 @@ LOSSES = {
     "focal": Focal,
     "lovasz": Lovasz,
     "lovasz_boundary": LovaszBoundary,
+    "own": Own,
 }
 _KINDS = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": LOSSES}
 _NAMES = {kind: name for kinds in _KINDS.values() for name, kind in kinds.items()}
@@ -192,7 +200,7 @@ class Stage(_Checked):
     learning_rate: float = option(1e-3, above=0, help="highest learning rate")
     optimizer: Adam | AdamW | SGD = Adam()
     schedule: Halve | CosineDecay | PolynomialDecay | StepDecay = Halve()
-    loss: CrossEntropy | CrossEntropyIoU | Focal | Lovasz | LovaszBoundary = LovaszBoundary()
+    loss: CrossEntropy | CrossEntropyIoU | Focal | Lovasz | LovaszBoundary | Own = LovaszBoundary()
     auxiliary: Auxiliary | None = None
     consistency_weight: float = 0.0
     edge_class: int = 0
@@ -243,9 +251,17 @@ _PARTS = ("optimizer", "schedule", "loss", "augmentation")
 
 def _changed(stage: Stage, changes: dict) -> Stage:
     for kind, kinds in _KINDS.items():
-        if kind in changes and _NAMES[type(getattr(stage, kind))] != changes[kind]:
-            kept = {"warmup_epochs": stage.schedule.warmup_epochs} if kind == "schedule" else {}
-            stage = dataclasses.replace(stage, **{kind: kinds[changes[kind]](**kept)})
+        chosen = changes.get(kind)
+        if chosen is None or chosen == _NAMES[type(getattr(stage, kind))]:
+            continue
+        if kind == "loss" and ":" in chosen:
+            made = Own(chosen)
+        elif chosen not in kinds or chosen == "own":
+            more = ", or package.module:function" if kind == "loss" else ""
+            raise UserError(f"--{kind} is {', '.join(n for n in kinds if n != 'own')}{more}. Received: {chosen!r}")
+        else:
+            made = kinds[chosen](**({"warmup_epochs": stage.schedule.warmup_epochs} if kind == "schedule" else {}))
+        stage = dataclasses.replace(stage, **{kind: made})
     if "warmup_epochs" in changes:  # before the epochs, into which it must fit
         schedule = dataclasses.replace(stage.schedule, warmup_epochs=0)
         stage = dataclasses.replace(stage, schedule=schedule)
@@ -292,7 +308,9 @@ def _flag_name(each: dataclasses.Field) -> str | None:
 def _flags() -> dict[str, tuple[dataclasses.Field, object]]:
     flags = {}
     for part, kinds in _KINDS.items():
-        (choice,) = dataclasses.fields(_choice(part, tuple(kinds)))
+        names = ", ".join(name for name in kinds if name != "own")
+        names += ", or package.module:function" if part == "loss" else ""
+        (choice,) = dataclasses.fields(_choice(part, names))
         flags[part] = choice, str
     for kind in (Stage, *_NAMES, Augmentation):
         hints = typing.get_type_hints(kind)
@@ -302,8 +320,8 @@ def _flags() -> dict[str, tuple[dataclasses.Field, object]]:
     return flags
 
 
-def _choice(part: str, names: tuple[str, ...]) -> type:
-    return dataclasses.make_dataclass(part, [(part, str, option(None, choices=names, help=f"another {part}"))])
+def _choice(part: str, names: str) -> type:
+    return dataclasses.make_dataclass(part, [(part, str, option(None, help=f"another {part}: {names}"))])
 
 
 FLAGS = _flags()  # name -> (field, type): the numbers of a recipe that flags replace

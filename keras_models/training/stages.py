@@ -7,7 +7,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_models import losses
+from keras_models import losses, registry
 from keras_models.command import UserError
 from keras_models.training import recipes
 from keras_models.training.recipes import Stage
@@ -37,7 +37,16 @@ def inverse_log_weights(counts: np.ndarray, classes: int) -> tuple[float, ...]:
 
 
 def loss_of(spec) -> keras.losses.Loss:
-    """The loss of `keras_models.losses` that an object of `recipes` stands for."""
+    """The loss of `keras_models.losses` that an object of `recipes` stands for, or one's own.
+
+    UserError when there is no such function.
+    """
+    if isinstance(spec, recipes.Own):
+        try:
+            own = registry.from_outside(spec.function)
+        except ValueError as error:
+            raise UserError(f"There is no loss {spec.function!r}: {error}") from error
+        return own() if isinstance(own, type) else own
     return getattr(losses, type(spec).__name__)(**dataclasses.asdict(spec))
 
 
