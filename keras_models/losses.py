@@ -162,7 +162,8 @@ class _Loss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         # Keras squeezes a single channel out of the logits when the labels have none.
-        return self.function(y_true, y_pred if len(y_pred.shape) == 4 else y_pred[..., None], **self.options)
+        value = self.function(y_true, y_pred if len(y_pred.shape) == 4 else y_pred[..., None], **self.options)
+        return ops.reshape(value, (1,))  # a scalar would not be divided among the replicas of a distributed training
 
     def get_config(self) -> dict:
         return {"name": self.name, **self.options}

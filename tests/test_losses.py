@@ -221,3 +221,11 @@ def test_mistakes_are_named():
         losses.cross_entropy(np.zeros((1, 4, 4)), logits, class_weights=(1.0,))
     with pytest.raises(ValueError, match="one channel"):
         losses.lovasz_hinge(np.zeros((1, 4, 4)), np.zeros((1, 4, 4, 2), "float32"))
+
+
+@pytest.mark.parametrize("name", list(losses.LOSSES))
+def test_a_loss_is_divided_among_the_replicas_of_a_distributed_training(random, name):
+    """Keras divides what is no scalar; a scalar would make every gradient as many times too large."""
+    logits, labels = binary_case(random, (2, 4, 4))
+    assert tuple(losses.get(name).call(labels, logits).shape) == (1,)
+    assert tuple(losses.get(name)(labels, logits).shape) == ()

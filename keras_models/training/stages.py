@@ -86,14 +86,14 @@ def _auxiliary_loss(auxiliary: recipes.Auxiliary):
         if auxiliary.target == "boundary":
             y_true = losses.boundary_band(y_true, EDGE_KERNEL)
         step = y_true.shape[1] // y_pred.shape[1]
-        return function(y_true[:, ::step, ::step], y_pred)
+        return function.call(y_true[:, ::step, ::step], y_pred)
 
     return loss
 
 
 def _consistency_loss(y_true, y_pred):
     channels = y_pred.shape[-1] // 2
-    return losses.consistency(y_pred[..., channels:], y_pred[..., :channels])
+    return losses.consistency(y_pred[..., channels:], y_pred[..., :channels])[None]  # see `losses._Loss.call`
 
 
 def optimizer_of(model: keras.Model, stage: Stage, steps: int) -> keras.Optimizer:
