@@ -206,6 +206,7 @@ def test_two_trainings_do_not_share_a_folder(options, tmp_path):
         held.wait()
     with runs.locked(tmp_path / "run"):  # released with the process that held it
         runs.require_empty(tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # nothing was written
 
 
 HOLD = """

@@ -149,7 +149,7 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
     height, width = sizes["input_size"]
     print(
         f"stage {number} of {len(plan.stages)}: {network.name} at {height}x{width}, {stage.epochs} epochs of {steps} "
-        f"batches of {batch_size}",
+        f"batches of {batch_size}: {stage.title}",
         flush=True,
     )
     if batch_size % plan.spread.devices:

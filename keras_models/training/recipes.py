@@ -216,6 +216,12 @@ class Stage(_Checked):
                 "--warmup-epochs, or more --epochs."
             )
 
+    @property
+    def title(self) -> str:
+        """What it is trained by, in a few words: `adamw, cosine, cross_entropy`."""
+        weighted = " with class weights" if getattr(self.loss, "class_weights", None) else ""
+        return ", ".join(_NAMES[type(part)] for part in (self.optimizer, self.schedule, self.loss)) + weighted
+
     def lasting(self, epochs: int) -> Stage:
         """The stage with another number of epochs, of which the warm-up keeps its share."""
         warmup = self.schedule.warmup_epochs * epochs // self.epochs

@@ -51,8 +51,13 @@ def locked(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
-        yield
-    (folder / LOCK).unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            file.close()
+            with contextlib.suppress(OSError):
+                (folder / LOCK).unlink()
+                folder.rmdir()  # where nothing has been written
 
 
 def _lock(file) -> bool:
