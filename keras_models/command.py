@@ -148,7 +148,7 @@ def dispatch(
 ) -> int:
     """Call `main(rest)` of the module that the first of the arguments names; `verbs`: name -> (module, description).
 
-    Returns its exit status. UserError for a verb that does not exist.
+    Returns its exit status. UserError for a verb that does not exist, or needs a package that is not installed.
     """
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if verb in ("-h", "--help"):
@@ -158,7 +158,12 @@ def dispatch(
         return 0
     if verb not in verbs:
         raise UserError(f"Unknown verb. Valid names: {', '.join(verbs)}. Received: {verb!r}")
-    return importlib.import_module(verbs[verb][0]).main(rest) or 0
+    try:
+        return importlib.import_module(verbs[verb][0]).main(rest) or 0
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("", __package__, "tflite"):
+            raise
+        raise UserError(f"{verb} needs {error.name}, which is not installed. Run: pip install {error.name}") from error
 
 
 def load_keras():

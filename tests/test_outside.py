@@ -103,6 +103,21 @@ def test_a_backend_that_is_not_there_is_named():
     assert "KERAS_BACKEND=tensorflow, jax or torch" in done.stderr
 
 
+def test_conversion_says_that_it_needs_tensorflow(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", [NoTensorflow(), *sys.meta_path])
+    verbs = {"convert": ("tests.needs_tensorflow", "")}
+    with pytest.raises(UserError, match="convert needs tensorflow, which is not installed"):
+        command.dispatch(verbs, ["convert"], program="", description="", example="")
+
+
+class NoTensorflow:
+    """Fails as the import of a module does that imports TensorFlow where there is none."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "tests.needs_tensorflow":
+            raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+
 def test_an_unknown_verb_is_named():
     with pytest.raises(UserError, match=r"Unknown verb.*train"):
         command.dispatch({"train": ("nowhere", "")}, ["trane"], program="", description="", example="")
