@@ -20,9 +20,9 @@ import numpy as np
 from benchmarks import machine
 from keras_models import build, names, registry
 from tests import small
-from tflite import graph, inspect, runtime
-from tflite.graph import rewrite
-from tflite.quantize import converter
+from tflite import graph, inspect
+from tflite.graph import check, rewrite
+from tflite.quantize import converter, repair
 
 INT8_BELOW = 5_000_000  # parameters; larger networks are converted to float32
 IMAGES = 8
@@ -56,26 +56,31 @@ def measure(name: str) -> dict:
         form = row["form"] = "float32"
         images = small.photos(2, model.input_shape[1:3])
     try:
-        return row | convert(model, images, form) | {"reason": ""}
+        others = small.photos(IMAGES, model.input_shape[1:3], seed=5000)
+        return row | convert(model, images, form, others) | {"reason": ""}
     except ValueError as error:
         return row | {"reason": str(error)}
 
 
-def convert(model: keras.Model, images: np.ndarray, form: str) -> dict:
-    """What becomes of `model` on its way to a `.tflite`, with `images` (RGB uint8) to calibrate and to compare.
+def convert(model: keras.Model, calibration: np.ndarray, form: str, images: np.ndarray | None = None) -> dict:
+    """What becomes of `model` on its way to a `.tflite`, calibrated with some images and compared on others, RGB uint8.
 
     rewrite_difference: largest difference between the model's logits and those of the rewritten graph in float, as a
     fraction of the largest logit. correlation, agreement: of the file's logits and labels with the model's.
     The rest is `tflite.inspect`'s. Raises ValueError when the network cannot be converted.
     """
+    images = calibration if images is None else images
     logits = keras.ops.convert_to_numpy(model(images.astype("float32"), training=False))
-    rewritten = rewrite.rewrite(graph.read(model), images if form == "int8" else None)
-    content = converter.to_tflite(rewritten, form, images)
+    rewritten = rewrite.rewrite(graph.read(model), calibration if form == "int8" else None)
+    if form == "int8":
+        content, rewritten = repair.to_int8(rewritten, calibration)
+    else:
+        content = converter.to_tflite(rewritten, form)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.tflite"
         file.write_bytes(content)
         found = inspect.inspect(file)
-        results = _run(file, images)
+        results = check.run_file(file, images / np.float32(255))
     # The float file is the rewritten graph; of an int8 one it takes a run of its own.
     floating = graph.run(rewritten, images / 255) if form == "int8" else results
     difference = np.abs(floating - logits).max() / np.abs(logits).max()
@@ -86,19 +91,6 @@ def convert(model: keras.Model, images: np.ndarray, form: str) -> dict:
         "agreement": float(np.mean(_labels(results) == _labels(logits))),
         **{key: found[key] for key in kept},
     }
-
-
-def _run(file: Path, images: np.ndarray) -> np.ndarray:
-    """The logits of the images, as real numbers."""
-    interpreter = runtime.load_interpreter(file)
-    takes, gives = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    scale, zero_point = gives["quantization"]
-    results = []
-    for image in images if takes["dtype"] == np.uint8 else images.astype("float32") / 255:
-        interpreter.set_tensor(takes["index"], image[None])
-        interpreter.invoke()
-        results.append((interpreter.get_tensor(gives["index"]).astype("float32") - zero_point) * (scale or 1))
-    return np.concatenate(results)
 
 
 def _labels(logits: np.ndarray) -> np.ndarray:

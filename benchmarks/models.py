@@ -3,8 +3,7 @@
 `python -m benchmarks.models extremec3-eg1800 --dataset eg1800 --data-dir DIR` converts the network to float32, float16,
 dynamic range, int8 after training (in each layout) and int8 with quantization-aware training, prunes it and clusters
 it, all on the training split of --data-dir; measures each on the test split, counts operations outside int8, and times
-all of them in one interleaved run. Writes results/models-NAME.json. What was made stays in --folder, and is not made
-again.
+all of them in one interleaved run. Writes results/models-NAME.json. What was made stays in --folder.
 """
 
 from __future__ import annotations
@@ -61,11 +60,10 @@ def main(argv: list[str] | None = None) -> None:
     name, folder, rows = Path(options.model).stem, Path(options.folder).resolve(), []
     files = [folder / f"{name}-{'-'.join(arguments[1::2])}.tflite" for arguments in FORMS.values()]
     for (form, arguments), file in zip(FORMS.items(), files, strict=True):
-        if not file.is_file():
-            tuned = bool({"qat", "--prune", "--cluster"} & set(arguments))
-            photos = where if {"int8", "qat"} & set(arguments) else []
-            photos = [*photos, *(["--epochs", options.epochs] if tuned else [])]
-            _run(ROOT / "tflite" / "convert.py", options.model, *arguments, *photos, "-o", file)
+        tuned = bool({"qat", "--prune", "--cluster"} & set(arguments))
+        photos = where if {"int8", "qat"} & set(arguments) else []
+        photos = [*photos, *(["--epochs", options.epochs] if tuned else [])]
+        _run(ROOT / "tflite" / "convert.py", options.model, *arguments, *photos, "-o", file)
         found = _json("-m", "tflite.inspect", file)
         measured = _json("-m", "keras_models.evaluate", file, *where)
         sizes = {"bytes": file.stat().st_size, "gzip_bytes": len(gzip.compress(file.read_bytes(), mtime=0))}

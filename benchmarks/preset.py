@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +47,18 @@ def main(argv: list[str] | None = None) -> None:
     data = ["--dataset", run["options"]["dataset"]]
     if run["options"]["data_dir"]:
         data += ["--data-dir", run["options"]["data_dir"]]
-    folder = ROOT / "keras_models" / "presets" / options.name
-    folder.mkdir(parents=True, exist_ok=True)
+    final = ROOT / "keras_models" / "presets" / options.name
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=final.parent) as place:
+        folder = Path(place) / options.name
+        folder.mkdir()
+        _make(folder, options, source, run, data)
+        shutil.rmtree(final, ignore_errors=True)
+        folder.rename(final)
+    print(f"wrote {final}")
+
+
+def _make(folder: Path, options: PresetOptions, source: Path, run: dict, data: list[str]) -> None:
+    """Everything that a preset is, in `folder`."""
     shutil.copyfile(source / "model.keras", folder / "model.keras")
     model = models.load(source)
     counted = complexity.count(model)
@@ -78,7 +89,6 @@ def main(argv: list[str] | None = None) -> None:
     command.write_text(card_file, json.dumps(card | {"figures": figures}, indent=1) + "\n")
     for name, measured in figures.items():
         print(f"{name:8s} foreground IoU {measured['foreground_iou']:.4f} on {measured['data']}")
-    print(f"wrote {folder}")
 
 
 def _evaluate(model: Path, data: list[str]) -> dict:

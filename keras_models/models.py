@@ -195,10 +195,13 @@ def predictor(source: str | Path) -> Predictor:
             segmenter = runtime.Segmenter(str(source))
         except ValueError as error:
             raise UserError(str(error)) from error
+        # Where a pixel is foreground from another probability than 1/2, 0 is that one's logit.
+        threshold = segmenter.threshold or 0.5
+        shift = np.float32(np.log(threshold / (1 - threshold)))
         return Predictor(
             Path(source).stem,
             segmenter.input_size,
-            lambda images: np.stack([segmenter.logits(image) for image in images]),
+            lambda images: np.stack([segmenter.logits(image) for image in images]) - shift,
             *segmenter.classes,
             segmenter.fills_contours,
         )

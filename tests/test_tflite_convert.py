@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,7 @@ def test_int8_agrees_with_the_float_network(place, expected):
 def test_int8_holds_only_int8_operations(place):
     found = inspect.inspect(place / "int8.tflite")
     assert found["float_ops"] == found["space_to_batch"] == 0
+    assert found["partitions"] == 1
     assert not {"PRELU", "AVERAGE_POOL_2D", "MUL"} & set(found["ops"])
     assert found["ops"]["QUANTIZE"] <= 2  # uint8 to int8 and back
 
@@ -128,11 +130,18 @@ def test_few_and_uniform_images_are_warned_about(place, capsys, tmp_path):
     assert "are alike" in warned
 
 
-def test_without_photos_the_drawings_are_used_and_named(place, capsys, tmp_path):
-    convert.main([*net(place), "--calibration-count", "2", "-o", str(tmp_path / "drawn.tflite")])
-    said = capsys.readouterr()
-    assert "built-in drawings" in said.out
-    assert "calibrating on drawings" in said.err
+def test_drawings_are_used_when_they_are_asked_for_by_name(place, capsys, tmp_path):
+    out = str(tmp_path / "drawn.tflite")
+    assert convert.main([*net(place), "--dataset", "drawings", "--calibration-count", "2", "-o", out]) == 0
+    assert "2 images of drawings" in capsys.readouterr().out
+
+
+def test_the_gate_needs_data(place):
+    """It used to measure on the drawings, end with 0 and write that accuracy into the spec."""
+    before = (place / "int8.json").read_text()
+    with pytest.raises(UserError, match=r"does not say what it was trained on\. Give --data-dir DIR"):
+        verify.main([str(place / "int8.tflite"), "--against", str(place / "net.keras")])
+    assert (place / "int8.json").read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -147,14 +156,20 @@ def test_without_photos_the_drawings_are_used_and_named(place, capsys, tmp_path)
             "--target accelerator is of integer models",
         ),
         (["net.keras", "-o", "out.onnx"], "must end in .tflite"),
-        (["odd.keras", "--quantize", "float32"], "'odd' (UnitNormalization)"),
+        (["odd.keras", "--quantize", "float32"], "'odd' of 'network' needs TensorFlow's ResizeBicubic"),
+        (["net.keras"], "does not say what it was trained on"),
+        (["run"], "lost, which is not there. Say where it is with --data-dir"),
     ],
 )
 def test_mistakes_are_explained(place, monkeypatch, arguments, message):
     monkeypatch.chdir(place)
     Path("empty").mkdir(exist_ok=True)
     image = keras.Input((8, 8, 3))
-    keras.Model(image, keras.layers.UnitNormalization(name="odd")(image)).save("odd.keras")
+    odd = keras.layers.UpSampling2D(interpolation="bicubic", name="odd")
+    keras.Model(image, odd(image), name="network").save("odd.keras")
+    Path("run").mkdir(exist_ok=True)
+    shutil.copy("net.keras", "run/model.keras")
+    Path("run/run.json").write_text(json.dumps({"options": {"dataset": "eg1800", "data_dir": str(place / "lost")}}))
     with pytest.raises(UserError) as error:
         convert.main(arguments)
     assert message in str(error.value)
@@ -166,7 +181,7 @@ def test_a_failed_conversion_leaves_what_was_there(place, monkeypatch, tmp_path)
         path.write_text("before")
 
     def fail(*arguments):
-        raise ValueError("the converter refused")
+        raise UserError("the converter refused")
 
     monkeypatch.setattr(convert, "to_tflite", fail)
     with pytest.raises(UserError, match="refused"):
@@ -211,7 +226,8 @@ def test_verify_refuses_another_network(place):
     image = keras.Input((32, 32, 3))
     keras.Model(image, keras.layers.Conv2D(1, 1)(image)).save(place / "smaller.keras")
     with pytest.raises(UserError, match="was made from another network"):
-        verify.main([str(place / "int8.tflite"), "--against", str(place / "smaller.keras")])
+        arguments = [str(place / "int8.tflite"), "--against", str(place / "smaller.keras")]
+        verify.main([*arguments, "--data-dir", str(place / "photos")])
 
 
 @pytest.mark.parametrize("how", [[str(ROOT / "tflite" / "convert.py")], ["-m", "tflite.convert"]])

@@ -138,13 +138,6 @@ def test_the_border_is_padded_after_normalisation():
     np.testing.assert_allclose(found, model.predict(black, verbose=0), atol=1e-5)
 
 
-def test_an_unknown_layer_is_named():
-    image = keras.Input((8, 8, 3))
-    model = keras.Model(image, layers.UnitNormalization(name="odd")(image))
-    with pytest.raises(ValueError, match="'odd' \\(UnitNormalization\\)"):
-        graph.read(model)
-
-
 def test_a_dynamic_size_is_refused():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, layers.Conv2D(1, 1)(image))

@@ -247,7 +247,7 @@ def test_a_command_ends_with_2_and_one_line(place, tmp_path):
     ("layer", "message"),
     [
         (keras.layers.Conv2D(1, 1), "needs a fixed input size"),
-        (keras.layers.Activation("gelu", name="odd"), "'gelu' of 'odd'"),
+        (keras.layers.UpSampling2D(interpolation="bicubic", name="odd"), "'odd' .* needs TensorFlow's ResizeBicubic"),
     ],
 )
 def test_networks_that_cannot_be_converted_leave_nothing(layer, message, tmp_path):

@@ -124,6 +124,24 @@ def run(main: Callable[[], int]) -> int:
         return 2
 
 
+def stored(values: np.ndarray, tensor: dict) -> np.ndarray:
+    """float32 `values` as a `tensor` (an interpreter's details of it) holds them: rounded to its grid and type."""
+    dtype = np.dtype(tensor["dtype"])
+    if dtype == np.float32:
+        return values
+    scale, zero_point = tensor["quantization"]
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(values / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+
+def real(values: np.ndarray, tensor: dict) -> np.ndarray:
+    """What a tensor holds as float32; labels, which have no scale, as their numbers."""
+    if values.dtype == np.float32:
+        return values
+    scale, zero_point = tensor["quantization"]
+    return (values.astype(np.float32) - zero_point) * np.float32(scale or 1)
+
+
 def fill_contours(probabilities: np.ndarray, threshold: float) -> None:
     """Take the background from the pixels of `probabilities` (height, width, classes) that the foreground encloses.
 
@@ -191,6 +209,13 @@ class Segmenter:
         """Whether the spec asks for filled contours: `probabilities` and `labels` have them, `logits` has not."""
         return bool(self.spec and self.spec.get("fill_contours"))
 
+    @property
+    def threshold(self) -> float | None:
+        """The probability above which a pixel is foreground; None for networks with a channel for each class."""
+        if self.kind == "labels" or self._output["shape"][3] > 1:
+            return None
+        return float(self.spec["threshold"]) if self.spec else 0.5
+
     def logits(self, image: np.ndarray) -> np.ndarray:
         """float32 (h, w, classes) at the network's output size, of RGB uint8 (height, width, 3) of any size.
 
@@ -214,9 +239,10 @@ class Segmenter:
         height, width = self.input_size
         if image.shape[:2] != self.input_size:
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        self._interpreter.set_tensor(self._input["index"], self._quantize(image)[None])
+        values = stored(image.astype(np.float32) / 255, self._input)
+        self._interpreter.set_tensor(self._input["index"], values[None])
         self._interpreter.invoke()
-        return self._dequantize(self._interpreter.get_tensor(self._output["index"])[0])
+        return real(self._interpreter.get_tensor(self._output["index"])[0], self._output)
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """float32 (height, width, classes) at the size of `image`, background first; one logit becomes two classes."""
@@ -232,20 +258,11 @@ class Segmenter:
         return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR).reshape(*image.shape[:2], -1)
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """uint8 (height, width) at the size of `image`: the most probable class of each pixel."""
-        return self.probabilities(image).argmax(axis=-1).astype(np.uint8)
+        """uint8 (height, width) at the size of `image`: the most probable class of each pixel.
 
-    def _quantize(self, image: np.ndarray) -> np.ndarray:
-        dtype = np.dtype(self._input["dtype"])
-        real = image.astype(np.float32) / 255
-        if dtype == np.float32:
-            return real
-        scale, zero_point = self._input["quantization"]
-        limits = np.iinfo(dtype)
-        return np.clip(np.round(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
-
-    def _dequantize(self, values: np.ndarray) -> np.ndarray:
-        if values.dtype == np.float32:
-            return values
-        scale, zero_point = self._output["quantization"]
-        return (values.astype(np.float32) - zero_point) * np.float32(scale or 1)  # labels have no scale
+        Of a network with one logit it is the foreground where that is more probable than the spec's threshold.
+        """
+        probabilities = self.probabilities(image)
+        if self.threshold is None:
+            return probabilities.argmax(axis=-1).astype(np.uint8)
+        return (probabilities[..., 1] > self.threshold).astype(np.uint8)

@@ -17,7 +17,7 @@ import numpy as np
 from keras_models import command, data, metrics, models, pictures
 from keras_models.command import UserError, option
 from keras_models.evaluate import Lowest, Tally, batches
-from tflite import graph, runtime
+from tflite import graph, photos, runtime
 from tflite.graph import rewrite
 from tflite.measure import interpreters, layers
 from tflite.quantize.converter import calibration_inputs
@@ -33,7 +33,9 @@ class VerifyOptions:
     model: str = option(positional=True, metavar="OUT.tflite", help="the converted model")
     against: str = option(metavar="MODEL", help="the float network: preset, run folder or .keras")
     dataset: str | None = option(
-        None, metavar="KIND", help="kind of dataset (default: folder with --data-dir, else drawings)"
+        None,
+        metavar="KIND",
+        help="kind of dataset (default: folder with --data-dir, else what the network was trained on)",
     )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     split: str = option("val", choices=("train", "val", "test"), help="which split")
@@ -141,10 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     if Path(options.model).suffix != ".tflite":
         raise UserError(f"The first argument is the converted model, a .tflite. Received: {options.model}")
-    name = options.dataset or ("folder" if options.data_dir else "drawings")
-    dataset = data.load(name, options.data_dir, options.split)
-    if name == "drawings":
-        print("verifying on the built-in drawings; for real photos give --data-dir DIR")
+    dataset = photos.labelled(models.find(options.against), options.dataset, options.data_dir, options.split)
     rows = measure_layers(options.model, options.against, dataset) if options.layers else None
     others = compare_interpreters(options.model, dataset, options.tflite_runtime) if options.interpreters else None
     progress = command.progress(f"measuring on {dataset.title}")
@@ -200,7 +199,7 @@ def measure_layers(model: str | Path, against: str | Path, dataset: data.Dataset
         rewritten = rewrite.rewrite(graph.read(network), images if integer else None, target)
         rewritten = rewrite.give(rewritten, spec["output"].get("kind", "logits"))
         return layers.measure(model, rewritten, list(calibration_inputs(images)))
-    except ValueError as error:
+    except runtime.ModelError as error:
         raise UserError(str(error)) from error
 
 
@@ -209,7 +208,7 @@ def compare_interpreters(model: str | Path, dataset: data.Dataset, tflite_runtim
     try:
         images = some_images(dataset, runtime.Segmenter(model).input_size, INTERPRETER_IMAGES)
         return interpreters.compare(model, images, interpreters.installed(tflite_runtime))
-    except ValueError as error:
+    except runtime.ModelError as error:
         raise UserError(str(error)) from error
 
 

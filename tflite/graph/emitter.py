@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
+from keras_models.command import UserError
 from tflite.graph.representation import NO_PADDING, Graph, Node, same_padding
 
 
@@ -34,12 +37,20 @@ def run(graph: Graph, images: np.ndarray) -> np.ndarray:
     return np.concatenate([network(image[None].astype("float32"))["logits"].numpy() for image in images])
 
 
+def run_every(graph: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The value of every node by name, of `images` (n, height, width, 3), RGB 0-1."""
+    network = to_tensorflow(graph, every=True)
+    values = [network(image[None].astype("float32")) for image in images]
+    return {name: np.concatenate([np.atleast_1d(value[name].numpy()) for value in values]) for name in graph.nodes}
+
+
 def peaks(graph: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
     """The largest absolute value of every channel of every node over `images` (n, height, width, 3), RGB uint8."""
     network, found = to_tensorflow(graph, every=True), {}
     for image in images:
         for name, value in network(image[None].astype("float32") / 255).items():
-            peak = np.abs(value.numpy()).reshape(-1, value.shape[-1]).max(axis=0)
+            peak = np.abs(np.atleast_1d(value.numpy()))
+            peak = peak.reshape(-1, peak.shape[-1]).max(axis=0)
             found[name] = np.maximum(found.get(name, 0.0), peak)
     return found
 
@@ -47,7 +58,7 @@ def peaks(graph: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
 _ACTIVATIONS = {
     "relu": lambda tf, x, _: tf.nn.relu(x),
     "relu6": lambda tf, x, _: tf.nn.relu6(x),
-    "leaky_relu": lambda tf, x, node: tf.nn.leaky_relu(x, node["slope"] or 0.2),
+    "leaky_relu": lambda tf, x, node: tf.nn.leaky_relu(x, node["slope"]),
     "sigmoid": lambda tf, x, _: tf.sigmoid(x),
     "tanh": lambda tf, x, _: tf.tanh(x),
     "softmax": lambda tf, x, _: tf.nn.softmax(x),
@@ -66,7 +77,10 @@ def _constants(node: Node) -> dict:
 
 
 def emit(node: Node, inputs: list, weights: dict):
-    """The operation of `node` on tensors (batch, ...), with `weights` in the place of the node's own."""
+    """The operation of `node` on tensors (batch, ...), with `weights` in the place of the node's own.
+
+    UserError names the layer of Keras that TensorFlow cannot trace.
+    """
     import tensorflow as tf
 
     x = inputs[0] if inputs else None
@@ -97,8 +111,7 @@ def emit(node: Node, inputs: list, weights: dict):
         case "activation":
             if node["function"] not in _ACTIVATIONS:
                 raise ValueError(
-                    f"The conversion does not know the activation {node['function']!r} of {node.name!r}. It knows: "
-                    f"{', '.join(sorted(_ACTIVATIONS))}"
+                    f"Unknown activation {node['function']!r} in {node.name!r}. Known: {', '.join(_ACTIVATIONS)}"
                 )
             return _ACTIVATIONS[node["function"]](tf, x, node)
         case "add":
@@ -106,9 +119,9 @@ def emit(node: Node, inputs: list, weights: dict):
         case "subtract":
             return x - inputs[1]
         case "multiply":
-            return x * inputs[1]
+            return functools.reduce(tf.multiply, inputs)
         case "maximum":
-            return tf.maximum(x, inputs[1])
+            return functools.reduce(tf.maximum, inputs)
         case "concat":
             return tf.concat(inputs, node["axis"] + 1)
         case "pad":
@@ -142,7 +155,25 @@ def emit(node: Node, inputs: list, weights: dict):
             return tf.reshape(x, (_batch(x), *node.shape))
         case "transpose":
             return tf.transpose(x, (0, *node["permutation"]))
-    raise ValueError(f"Unknown operation {node.op!r} in {node.name!r}")
+        case "keras":
+            return _as_keras_does(tf, node, inputs, weights)
+    raise ValueError(f"No TensorFlow for the operation {node.op!r} of {node.name!r}")
+
+
+def _as_keras_does(tf, node: Node, inputs: list, weights: dict):
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            f"TensorFlow must trace the layer {node.name!r} as Keras computes it, but Keras is set to "
+            f"{keras.backend.backend()}. Set KERAS_BACKEND=tensorflow"
+        )
+    try:
+        return tf.convert_to_tensor(node["call"](inputs, weights))
+    except Exception as error:  # a layer may raise anything
+        raise UserError(
+            f"The layer {node.name!r} cannot be traced by TensorFlow: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def _batch(x):
@@ -170,6 +201,6 @@ def _padded(tf, x, node: Node, kernel):
     padding = node["padding"]
     if padding == NO_PADDING:
         return x, "VALID"
-    if padding == same_padding(x.shape[1:3], kernel, node["strides"], node["dilation"] or (1, 1)):
+    if padding == same_padding(x.shape[1:3], kernel, node["strides"], node.attributes.get("dilation", (1, 1))):
         return x, "SAME"
     return tf.pad(x, ((0, 0), *padding, (0, 0))), "VALID"

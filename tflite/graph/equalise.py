@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tflite.graph.emitter import peaks
@@ -29,9 +31,11 @@ def equalise(graph: Graph, images: np.ndarray) -> Graph:
 
     ids, fixed = {}, set()
     for node in graph:
-        ids[node.name] = list(range(len(tied), len(tied) + node.shape[-1]))
-        tied += ids[node.name]
-        if node.op in ("add", "subtract") or (node.op == "concat" and node["axis"] == 2):
+        own = ids[node.name] = list(range(len(tied), len(tied) + math.prod(node.shape[-1:])))
+        tied += own
+        if node.op in ("add", "subtract"):  # one channel may be broadcast to all of them
+            inputs = [i for name in node.inputs for i in ids[name] * (len(own) // len(ids[name]))]
+        elif node.op == "concat" and node["axis"] == len(node.shape) - 1:
             inputs = [i for name in node.inputs for i in ids[name]]
         elif _passes_factors(node):
             inputs = ids[node.inputs[0]]
@@ -39,8 +43,7 @@ def equalise(graph: Graph, images: np.ndarray) -> Graph:
             inputs = []
             if node.op not in LINEAR or node["activation"] not in (None, "relu"):
                 fixed.update(ids[node.name], *(ids[name] for name in node.inputs))
-        own = ids[node.name] * (len(inputs) // len(ids[node.name]))
-        for a, b in zip(own, inputs, strict=True):
+        for a, b in zip(own * (len(inputs) // len(own)), inputs, strict=True):
             tied[find(a)] = find(b)
     fixed = {find(i) for i in fixed.union(ids[graph.output])}
     peak = np.zeros(len(tied))
@@ -63,5 +66,5 @@ def equalise(graph: Graph, images: np.ndarray) -> Graph:
 def _passes_factors(node: Node) -> bool:
     """Whether f(k x) = k f(x) for every k > 0, channel by channel."""
     homogeneous = node.op == "activation" and node["function"] in ("relu", "leaky_relu")
-    pooling = node.op in ("average_pool", "max_pool", "mean") and not node["flat"]
+    pooling = node.op in ("average_pool", "max_pool") or (node.op == "mean" and not node["flat"])
     return homogeneous or pooling or node.op in ("prelu", "resize", "pad")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tflite.graph.representation import NO_PADDING, Graph, Node
+from tflite.graph.passes import is_pointwise
+from tflite.graph.representation import Graph, Node
 
 LANES = 16
 _ENOUGH = 0.85  # share of the lanes in use from which widening a pixel is not worth its longer kernel
@@ -38,18 +39,14 @@ def merge_pointwise(graph: Graph) -> Graph:
             kernel[:, :, row : row + rows, column : column + columns] = part["kernel"]
             row, column = row + rows, column + columns
         shape = (*concat.shape[:2], inputs)
-        joined = Node(f"{concat.name}_inputs", "concat", tuple(p.inputs[0] for p in parts), shape, {"axis": 2})
+        joined = Node(
+            graph.unique(f"{concat.name}_inputs"), "concat", tuple(p.inputs[0] for p in parts), shape, {"axis": 2}
+        )
         bias = np.concatenate([part["bias"] for part in parts])
         merged = parts[0].but(name=concat.name, inputs=(joined.name,), shape=concat.shape, kernel=kernel, bias=bias)
         graph.replace(concat, joined, merged)
     graph.prune()
     return graph
-
-
-def is_pointwise(node: Node) -> bool:
-    """A 1x1 convolution of all channels that keeps the size: neither strides nor padding."""
-    alone = node["strides"] == (1, 1) and node["padding"] == NO_PADDING and node["groups"] == 1
-    return node.op == "conv" and node["kernel"].shape[:2] == (1, 1) and alone
 
 
 def columns_for_rows(graph: Graph) -> Graph:
@@ -62,9 +59,9 @@ def columns_for_rows(graph: Graph) -> Graph:
         if node.op != "depthwise" or node["strides"] != (1, 1) or not _is_column(turned(node)):
             continue
         if _widening(node.shape[2], node.shape[0]) > 1:
-            before = transposed(f"{node.name}_columns", graph.producer(node))
+            before = transposed(graph.unique(f"{node.name}_columns"), graph.producer(node))
             along = turned(node.but(inputs=(before.name,)))
-            graph.replace(node, before, along, transposed(f"{node.name}_rows", along))
+            graph.replace(node, before, along, transposed(graph.unique(f"{node.name}_rows"), along))
     while _sink_transposition(graph):
         pass
     return graph
@@ -109,7 +106,7 @@ def _sink_transposition(graph: Graph) -> bool:
                 continue
         else:
             continue
-        graph.replace(after, moved, transposed(f"{after.name}_turned", moved))
+        graph.replace(after, moved, transposed(graph.unique(f"{after.name}_turned"), moved))
         graph.prune()
         return True
     return False
@@ -130,11 +127,11 @@ def split_resize(graph: Graph) -> Graph:
         for axis in ("height", "width"):
             rows, columns, channels = last.shape
             target = node.shape[0] if axis == "height" else node.shape[1]
-            name = f"{node.name}_{axis}"
-            flat = reshaped(f"{name}_flat", last.name, (rows, 1, columns * channels))
+            name = graph.unique(f"{node.name}_{axis}")
+            flat = reshaped(graph.unique(f"{name}_flat"), last.name, (rows, 1, columns * channels))
             resized = node.but(name=name, inputs=(flat.name,), shape=(target, 1, columns * channels))
-            full = reshaped(f"{name}_full", name, (target, columns, channels))
-            turned = transposed(f"{name}_turned", full)
+            full = reshaped(graph.unique(f"{name}_full"), name, (target, columns, channels))
+            turned = transposed(graph.unique(f"{name}_turned"), full)
             nodes += [flat, resized, full, turned]
             last = turned
         graph.replace(node, *nodes)
@@ -177,7 +174,7 @@ def _widen_depthwise(graph: Graph, node: Node) -> None:
     f = _widening(channels, width, step)
     if f == 1:
         return
-    flat = reshaped(f"{node.name}_wide", node.inputs[0], (height, width // f, f * channels))
+    flat = reshaped(graph.unique(f"{node.name}_wide"), node.inputs[0], (height, width // f, f * channels))
     wide = node.but(
         inputs=(flat.name,),
         shape=(node.shape[0], width // f, f * channels),
@@ -186,7 +183,7 @@ def _widen_depthwise(graph: Graph, node: Node) -> None:
         padding=((top, bottom), (sides[0] // f, sides[1] // f)),
         dilation=(node["dilation"][0], max(1, step // f)),
     )
-    graph.replace(node, flat, wide, reshaped(f"{node.name}_narrow", node.name, node.shape))
+    graph.replace(node, flat, wide, reshaped(graph.unique(f"{node.name}_narrow"), node.name, node.shape))
 
 
 def _widen_pointwise(graph: Graph, node: Node) -> None:
@@ -196,12 +193,12 @@ def _widen_pointwise(graph: Graph, node: Node) -> None:
     f = max(f for f in range(1, 9) if width % f == 0 and f * outputs <= LANES)
     if f == 1:
         return
-    flat = reshaped(f"{node.name}_wide", node.inputs[0], (height, width // f, f * channels))
+    flat = reshaped(graph.unique(f"{node.name}_wide"), node.inputs[0], (height, width // f, f * channels))
     kernel = np.kron(np.eye(f), node["kernel"][0, 0])[None, None]
     wide = node.but(
         inputs=(flat.name,), shape=(height, width // f, f * outputs), kernel=kernel, bias=np.tile(node["bias"], f)
     )
-    graph.replace(node, flat, wide, reshaped(f"{node.name}_narrow", node.name, node.shape))
+    graph.replace(node, flat, wide, reshaped(graph.unique(f"{node.name}_narrow"), node.name, node.shape))
 
 
 def reshaped(name: str, source: str, shape: tuple[int, ...]) -> Node:
@@ -223,10 +220,11 @@ def _join_reshapes(graph: Graph) -> bool:
         if node.op in ("add", "subtract"):
             sources = [graph.nodes[name] for name in node.inputs]
             shapes = {graph.producer(source).shape for source in sources if source.op == "reshape"}
-            if all(source.op == "reshape" for source in sources) and len(shapes) == 1:
+            whole = all(source.op == "reshape" and source.shape == node.shape for source in sources)
+            if whole and len(shapes) == 1:
                 inputs = tuple(source.inputs[0] for source in sources)
                 wide = node.but(inputs=inputs, shape=shapes.pop())
-                graph.replace(node, wide, reshaped(f"{node.name}_narrow", node.name, node.shape))
+                graph.replace(node, wide, reshaped(graph.unique(f"{node.name}_narrow"), node.name, node.shape))
                 graph.prune()
                 return True
     return False

@@ -12,13 +12,34 @@ LINEAR = ("conv", "depthwise")
 def drop_final_activation(graph: Graph) -> Graph:
     """The last softmax or sigmoid goes: the file gives logits, and its spec names the activation to apply.
 
-    At full resolution it costs as much as a third of a small network, and its labels are those of the logits.
+    At full resolution it costs as much as a third of a small network, and its labels are those of the logits. Behind it
+    may stand what only moves pixels; what mixes them, a bilinear upsampling, would give something else of logits.
     """
     graph = graph.copy()
-    node = graph.nodes[graph.output]
-    if node.op == "activation" and node["function"] in ("softmax", "sigmoid"):
+    node = _final(graph, _MOVES)
+    if node is not None and (node["function"] == "softmax") == (node.shape[-1] > 1):
         graph.drop(node)
     return graph
+
+
+def gives_probabilities(graph: Graph) -> bool:
+    """Whether what comes out has been through a softmax or sigmoid, and at most been resized since."""
+    return _final(graph, (*_MOVES, "resize", "average_pool")) is not None
+
+
+_MOVES = ("crop", "reshape", "nearest")  # they leave a pixel's channels together and as they are
+
+
+def _final(graph: Graph, between: tuple[str, ...]) -> Node | None:
+    """The softmax or sigmoid that the output comes from, through operations in `between` that nothing else reads."""
+    node = graph.nodes[graph.output]
+    while node.op != "activation":
+        source = graph.nodes[node.inputs[0]] if len(node.inputs) == 1 else None
+        kind = "nearest" if node.op == "resize" and node["method"] == "nearest" else node.op
+        if kind not in between or source.shape[-1:] != node.shape[-1:] or graph.only_consumer(source) is None:
+            return None
+        node = source
+    return node if node["function"] in ("softmax", "sigmoid") else None
 
 
 def merge_padding(graph: Graph) -> Graph:
@@ -84,7 +105,8 @@ def batch_norm_before_concat(graph: Graph) -> Graph:
             channels = slice(start, start + source.shape[-1])
             start = channels.stop
             weights = {k: node[k][channels] for k in ("scale", "offset")}
-            parts.append(Node(f"{node.name}_{i + 1}", "affine", (name,), source.shape, {}, weights))
+            own = graph.unique(f"{node.name}_{i + 1}")
+            parts.append(Node(own, "affine", (name,), source.shape, {}, weights))
         graph.drop(node)
         graph.replace(concat, *parts, concat.but(inputs=tuple(part.name for part in parts)))
     return graph
@@ -126,14 +148,16 @@ def fold_normalisation(graph: Graph) -> Graph:
     affine = graph.only_consumer(image)
     if affine is None or affine.op != "affine":
         return graph
-    if not all(c.op in LINEAR and c["groups"] in (None, 1) for c in graph.consumers(affine)):
+    if not all(c.op == "depthwise" or (c.op == "conv" and c["groups"] == 1) for c in graph.consumers(affine)):
         return graph
     scale, offset = affine["scale"], affine["offset"]
+    if affine.name == graph.output or not scale.all():
+        return graph
     framed = {NO_PADDING: image.name}
     for node in graph.consumers(affine):
         padding = _needed_padding(node, image.shape)
         if padding not in framed:
-            frame = _frame(image, -offset / scale, padding, f"{node.name}_frame")
+            frame = _frame(graph, image, -offset / scale, padding, f"{node.name}_frame")
             graph.replace(affine, *frame, affine)
             framed[padding] = frame[-1].name
         summed = (0, 1) if node.op == "depthwise" else (0, 1, 2)
@@ -154,7 +178,7 @@ def _needed_padding(node: Node, shape) -> tuple:
     return tuple(needed)
 
 
-def _frame(image: Node, colour: np.ndarray, padding, name: str) -> list[Node]:
+def _frame(graph: Graph, image: Node, colour: np.ndarray, padding, name: str) -> list[Node]:
     """Nodes that put constant rows and columns of `colour` around the image."""
     nodes, last = [], image
     for axis, word in ((1, "column"), (0, "row")):
@@ -165,12 +189,13 @@ def _frame(image: Node, colour: np.ndarray, padding, name: str) -> list[Node]:
             if amount:
                 shape = tuple(amount if a == axis else n for a, n in enumerate(last.shape))
                 value = np.broadcast_to(colour, shape).copy()
-                nodes.append(Node(f"{name}_{word}_{side}", "constant", (), shape, {}, {"value": value}))
+                own = graph.unique(f"{name}_{word}_{side}")
+                nodes.append(Node(own, "constant", (), shape, {}, {"value": value}))
                 parts.append(nodes[-1].name)
         if len(parts) > 1:
             size = last.shape[axis] + sum(padding[axis])
             shape = tuple(size if a == axis else n for a, n in enumerate(last.shape))
-            last = Node(f"{name}_{word}s", "concat", tuple(parts), shape, {"axis": axis})
+            last = Node(graph.unique(f"{name}_{word}s"), "concat", tuple(parts), shape, {"axis": axis})
             nodes.append(last)
     return nodes
 
@@ -182,7 +207,7 @@ def pointwise_before_upsampling(graph: Graph) -> Graph:
     """
     graph = graph.copy()
     for node in graph:
-        if node.op != "conv" or node["kernel"].shape[:2] != (1, 1) or node["strides"] != (1, 1) or node["activation"]:
+        if not is_pointwise(node) or node["activation"]:
             continue
         before = graph.producer(node)
         if before.op != "resize" or graph.only_consumer(before) is None or node.shape[-1] >= before.shape[-1]:
@@ -199,7 +224,7 @@ def lone_affine_to_depthwise(graph: Graph) -> Graph:
     """A batch normalisation that no convolution can take becomes a 1x1 depthwise convolution."""
     graph = graph.copy()
     for node in graph:
-        if node.op == "affine":
+        if node.op == "affine" and len(node.shape) == 3:
             kernel = node["scale"].reshape(1, 1, -1, 1)
             graph.replace(node, _depthwise(node.name, node.inputs[0], node.shape, kernel, node["offset"]))
     return graph
@@ -272,9 +297,9 @@ def prelu_to_relu(graph: Graph) -> Graph:
             if not factor.any():
                 continue
             kernel = factor.reshape(1, 1, -1, 1)
-            bend = _depthwise(f"{node.name}_{suffix}", x.name, x.shape, kernel, activation="relu")
+            bend = _depthwise(graph.unique(f"{node.name}_{suffix}"), x.name, x.shape, kernel, activation="relu")
             last = new[-1].name if new else x.name
-            new += [bend, Node(f"{node.name}_{op}", op, (last, bend.name), node.shape)]
+            new += [bend, Node(graph.unique(f"{node.name}_{op}"), op, (last, bend.name), node.shape)]
         if not new:
             graph.drop(node)
         else:
@@ -289,14 +314,21 @@ def hard_silu_to_product(graph: Graph) -> Graph:
     """
     graph = graph.copy()
     for node in graph:
-        if node.op == "activation" and node["function"] == "hard_silu":
+        if node.op == "activation" and node["function"] == "hard_silu" and len(node.shape) == 3:
             source, channels = node.inputs[0], node.shape[-1]
             one = np.ones((1, 1, channels, 1))
-            gate = _depthwise(f"{node.name}_gate", source, node.shape, one, np.full(channels, 3.0), activation="relu6")
-            sixth = _depthwise(f"{node.name}_sixth", source, node.shape, one / 6)
+            gate_name, sixth_name = (graph.unique(f"{node.name}_{suffix}") for suffix in ("gate", "sixth"))
+            gate = _depthwise(gate_name, source, node.shape, one, np.full(channels, 3.0), activation="relu6")
+            sixth = _depthwise(sixth_name, source, node.shape, one / 6)
             product = Node(node.name, "multiply", (gate.name, sixth.name), node.shape)
             graph.replace(node, gate, sixth, product)
     return graph
+
+
+def is_pointwise(node: Node) -> bool:
+    """A 1x1 convolution of all channels that keeps the size: neither strides nor padding."""
+    plain = node.op == "conv" and node["kernel"].shape[:2] == (1, 1)
+    return plain and node["strides"] == (1, 1) and node["padding"] == NO_PADDING and node["groups"] == 1
 
 
 def scaled_kernel(node: Node, factor: np.ndarray) -> np.ndarray:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
@@ -34,8 +36,9 @@ def rewrite(graph: Graph, images: np.ndarray | None = None, target: str = "any")
 
     A float model keeps PRELU, which is fast there, and the plain layout, which GPUs want. `target`: see `TARGETS`.
     """
-    graph = simplify(graph, images)
-    return graph if images is None else lay_out(graph, target)
+    for step in steps(images, target):
+        graph = step(graph)
+    return graph
 
 
 def simplify(graph: Graph, images: np.ndarray | None = None) -> Graph:
@@ -56,18 +59,36 @@ def lay_out(graph: Graph, target: str = "any") -> Graph:
     return graph
 
 
+def steps(images: np.ndarray | None = None, target: str = "any") -> tuple[Callable[[Graph], Graph], ...]:
+    """The passes that `rewrite` takes, in order, each a function of a graph alone."""
+    if images is None:
+        return PASSES
+    for_cpus = layout.PASSES if target == "any" else ()
+    return (*PASSES, functools.partial(equalise, images=images), *ACTIVATION_PASSES, *for_cpus)
+
+
 def give(graph: Graph, kind: str) -> Graph:
-    """The graph with an end that gives "probabilities" or "labels" in the place of the "logits"; see runtime.py."""
+    """The graph with an end that gives "probabilities" or "labels" in the place of the "logits"; see runtime.py.
+
+    What is no picture, a classifier's vector, becomes one of a single pixel. A graph that gives probabilities by itself
+    keeps them as they are.
+    """
     graph = graph.copy()
-    logits = graph.nodes[graph.output]
-    if kind == "probabilities":
-        function = "sigmoid" if logits.shape[-1] == 1 else "softmax"
-        end = Node(kind, "activation", (logits.name,), logits.shape, {"function": function})
+
+    def append(name: str, op: str, shape: tuple[int, ...], attributes: dict | None = None, **weights) -> None:
+        node = Node(graph.unique(name), op, (graph.output,), shape, attributes or {}, weights)
+        graph.nodes[node.name], graph.output = node, node.name
+
+    probable, shape = passes.gives_probabilities(graph), graph.nodes[graph.output].shape
+    if len(shape) == 1:
+        shape = (1, 1, *shape)
+        append("pixel", "reshape", shape)
+    if kind == "probabilities" and not probable:
+        append(kind, "activation", shape, {"function": "sigmoid" if shape[-1] == 1 else "softmax"})
     elif kind == "labels":
-        end = Node(kind, "labels", (logits.name,), (*logits.shape[:2], 1))
-    else:
-        return graph
-    graph.nodes[end.name], graph.output = end, end.name
+        if probable and shape[-1] == 1:  # a foreground's label begins at a probability of 1/2
+            append("centred", "affine", shape, scale=np.ones(1), offset=np.full(1, -0.5))
+        append(kind, "labels", (*shape[:2], 1))
     return graph
 
 

@@ -55,7 +55,9 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
     float_network, sums, own, clipped = to_tensorflow(graph, every=True), {}, {}, dict.fromkeys(node_of, 0.0)
     for image in inputs:
         expected = float_network(image)
-        _run(interpreter, image)
+        details = interpreter.get_input_details()[0]
+        interpreter.set_tensor(details["index"], runtime.stored(image, details))
+        interpreter.invoke()
         computed = {}  # by the file, in the graph's units
         for index, name in node_of.items():
             stored = interpreter.get_tensor(index)
@@ -89,16 +91,6 @@ def _from_inputs(graph: Graph, node: Node, given: dict[str, np.ndarray], image: 
     ]
     weights = {key: value.astype("float32") for key, value in node.weights.items()}
     return emit(node, inputs or [image], weights)
-
-
-def _run(interpreter, image: np.ndarray) -> None:
-    details = interpreter.get_input_details()[0]
-    if details["dtype"] != np.float32:
-        scale, zero_point = details["quantization"]
-        limits = np.iinfo(details["dtype"])
-        image = np.clip(np.round(image / scale) + zero_point, limits.min, limits.max).astype(details["dtype"])
-    interpreter.set_tensor(details["index"], image)
-    interpreter.invoke()
 
 
 def _real(details: dict, stored: np.ndarray) -> np.ndarray:

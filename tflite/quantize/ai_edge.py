@@ -12,27 +12,29 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from keras_models.command import UserError
+
 INSTALL = "pip install 'pocketseg[ai-edge-quantizer]'"
 
 
 def require() -> None:
-    """ImportError that says how to install the engine when it is not there."""
+    """UserError that says how to install the engine when it is not there."""
     try:
         import ai_edge_quantizer  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"--engine ai-edge-quantizer is not installed. Run: {INSTALL}") from error
+        raise UserError(f"--engine ai-edge-quantizer is not installed. Run: {INSTALL}") from error
 
 
 def quantize(floating: bytes, inputs: Iterable[np.ndarray], io: str, keep_float: tuple[str, ...] = ()) -> bytes:
     """A float32 `.tflite` as int8, with input and output of the type `io`.
 
     `inputs` are calibration images, (1, height, width, 3) float32, RGB 0-1; `keep_float` names layers that stay as they
-    are (the file calls the last one `quantize.RESULT`). Raises ValueError when the engine refuses the model.
+    are (the file calls the last one `quantize.RESULT`). Raises UserError when the engine refuses the model.
     """
     try:
         return _with_io(_quantize(floating, inputs, keep_float), io)
     except Exception as error:  # the engine raises errors of many kinds
-        raise ValueError(f"ai-edge-quantizer refused the model: {str(error).strip()[-500:]}") from error
+        raise UserError(f"ai-edge-quantizer refused the model: {str(error).strip()[-500:]}") from error
 
 
 def _quantize(floating: bytes, inputs: Iterable[np.ndarray], keep_float: tuple[str, ...]) -> bytes:
@@ -49,7 +51,7 @@ def _quantize(floating: bytes, inputs: Iterable[np.ndarray], keep_float: tuple[s
     for name in keep_float:
         pattern = f"(^|;){re.escape(name)}[/:]"  # an operation has the names of all the layers that were merged into it
         if not any(re.search(pattern, tensor) for tensor in tensors):
-            raise ValueError(f"no operation of the file bears the name {name!r}")
+            raise UserError(f"no operation of the file bears the name {name!r}")
         engine.update_quantization_recipe(pattern, operation.ALL_SUPPORTED, None, nothing)
     ((signature, arguments),) = interpreter.get_signature_list().items()
     samples = [{arguments["inputs"][0]: image} for image in inputs]

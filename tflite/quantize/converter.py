@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from keras_models.command import UserError
 from tflite.graph import Graph, to_tensorflow
 
 MODES = ("int8", "int16", "float32", "float16", "dynamic")
@@ -27,7 +29,7 @@ def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str
     weights and int16 activations; the other modes need none.
 
     `io` is the type of input and output of an int8 model; the other modes have float32, RGB 0-1. The input's scale is
-    1/255 exactly, so that a byte of an image is the byte of a uint8 input. Raises ValueError when the converter
+    1/255 exactly, so that a byte of an image is the byte of a uint8 input. Raises UserError when the converter
     refuses the graph.
     """
     import tensorflow as tf
@@ -56,8 +58,21 @@ def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str
         with quiet():
             content = converter.convert()
     except Exception as error:  # the converter raises whatever its C++ side throws
-        raise ValueError(f"TensorFlow's converter refused {graph.name!r}: {str(error).strip()[-500:]}") from error
+        raise UserError(_refusal(graph, function, str(error))) from error
     return content
+
+
+def _refusal(graph: Graph, function, said: str) -> str:
+    """What to say of the converter's error: the layer whose operation TFLite lacks, else the error's last lines."""
+    lacking = set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", said))
+    for operation in function.get_concrete_function().graph.get_operations():
+        if operation.type in lacking:
+            return (
+                f"The layer {operation.name.split('/')[0]!r} of {graph.name!r} needs TensorFlow's {operation.type}, "
+                "which TFLite has no operation of its own for. Replace the layer, or leave it to the program that uses "
+                "the model"
+            )
+    return f"TensorFlow's converter refused {graph.name!r}: {said.strip()[-500:]}"
 
 
 def calibration_inputs(images: np.ndarray) -> Iterator[np.ndarray]:

@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 import zipfile
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,67 +25,10 @@ from tflite.graph import Graph
 from tflite.quantize import tuned
 from tflite.quantize.bridge import Bridge, Ranges, Technique
 from tflite.quantize.converter import calibration_inputs
+from tflite.quantize.plan import Material, Plan, iou, iou_name, predicted_labels
 
 QAT_RATE = 0.2  # of the learning rate: a network that is as it shall be needs no more than to get used to the rounding
 LOSS = "cross_entropy_iou"  # calibrated logits and smooth gradients, whatever loss the network was trained with
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to do to a network: the sparsity (0-1), the number of clusters, int8 (quantization-aware), and how long.
-
-    `epochs` are those of each stage, `learning_rate` the first of a cosine that falls to 0; int8's stage has a fifth.
-    """
-
-    sparsity: float | None
-    clusters: int | None
-    int8: bool
-    epochs: int
-    learning_rate: float
-    batch_size: int
-
-    def __post_init__(self):
-        if self.sparsity is not None and not 0 < self.sparsity < 1:
-            raise UserError(f"--prune is the share of weights to make zero, between 0 and 1. Received: {self.sparsity}")
-        least = 3 if self.sparsity else 2  # zero is one of them
-        if self.clusters is not None and not least <= self.clusters <= 256:
-            also = " with --prune, whose zeros are one of them" if self.sparsity else ""
-            raise UserError(
-                f"--cluster is a number of distinct weights, {least} to 256{also}. Received: {self.clusters}"
-            )
-        for name in ("epochs", "learning_rate", "batch_size"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0. Received: {getattr(self, name)}")
-
-    def stages(self) -> list[tuple[str, Technique]]:
-        """What to train, in order, with names for people."""
-        keep = {"keep_zeros": self.sparsity is not None, "keep_clusters": self.clusters is not None}
-        stages = []
-        if self.sparsity:
-            stages.append((f"pruning to {self.sparsity:.0%} zeros", Technique(sparsity=self.sparsity)))
-        if self.clusters:
-            clustering = Technique(clusters=self.clusters, keep_zeros=keep["keep_zeros"])
-            stages.append((f"clustering to {self.clusters} weights", clustering))
-        if self.int8:
-            stages.append(("quantization-aware training", Technique(int8=True, **keep)))
-        return stages
-
-
-@dataclass(frozen=True)
-class Material:
-    """(image, labels) to train on; validation batches; for int8 the calibration inputs, as the converter gets them.
-
-    classes: of the dataset. augmentation, edge_class: as in `recipes.Stage`.
-    """
-
-    samples: list
-    validation: object
-    calibration: np.ndarray | None
-    classes: int
-    input_size: tuple[int, int]
-    label_size: tuple[int, int]
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    edge_class: int = 0
 
 
 def load_material(model, training: data.Dataset, validation: data.Dataset, calibration, stage: dict) -> Material:
@@ -137,7 +80,7 @@ class Tuning:
         self.graph, self.plan, self.material, self.folder, self.identity = graph, plan, material, folder, identity
         self.batch_size = min(plan.batch_size, len(material.samples))
         self.steps = len(material.samples) // self.batch_size
-        self.kind = tuned.iou_name(material.classes)
+        self.kind = iou_name(material.classes)
         self.durations: list[float] = []
 
     def run(self) -> Graph:
@@ -216,9 +159,9 @@ class Tuning:
             current = built.graph()
             if ranges:
                 built.set_ranges(ranges.of(current))
-            iou = self._validate(predict)
-            if built.is_valid_after(epoch * self.steps) and iou > best:
-                best, best_graph = iou, current
+            found = self._validate(predict)
+            if built.is_valid_after(epoch * self.steps) and found > best:
+                best, best_graph = found, current
             arrays = {
                 "start": _weights(start),
                 "best": _weights(best_graph),
@@ -229,7 +172,7 @@ class Tuning:
             left = np.median(self.durations) * (plan.epochs * (count - number + 1) - epoch)
             kept = f"best {best:.4f}" if best >= 0 else "not yet as sparse as asked"
             print(
-                f"epoch {epoch}/{plan.epochs}  loss {np.mean(history):.4f}  val {self.kind} {iou:.4f}  ({kept})  "
+                f"epoch {epoch}/{plan.epochs}  loss {np.mean(history):.4f}  val {self.kind} {found:.4f}  ({kept})  "
                 f"{self.durations[-1]:.0f} s, {left / 60:.0f} min left",
                 flush=True,
             )
@@ -238,11 +181,9 @@ class Tuning:
     def _validate(self, predict) -> float:
         labels, predictions = [], []
         for images, label in self.material.validation:
-            predictions.append(
-                tuned.predicted_labels(predict(np.asarray(images) / np.float32(255)), self.material.classes)
-            )
+            predictions.append(predicted_labels(predict(np.asarray(images) / np.float32(255)), self.material.classes))
             labels.append(np.asarray(label)[..., 0])
-        return tuned.iou(np.concatenate(labels), np.concatenate(predictions), self.material.classes)
+        return iou(np.concatenate(labels), np.concatenate(predictions), self.material.classes)
 
     def _save(self, stage: int, epoch: int, best: float, arrays: dict[str, list[np.ndarray]]) -> None:
         named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_models import metrics
 from tflite import runtime
 from tflite.graph import Graph, rewrite
 from tflite.quantize.bridge import PRUNED, Bridge, Ranges, Technique
-
-if TYPE_CHECKING:
-    from tflite.quantize.finetune import Material, Plan
+from tflite.quantize.plan import Material, Plan, iou, iou_name, predicted_labels
 
 _STORED = {"conv": (3, 0, 1, 2), "transposed_conv": (2, 0, 1, 3), "dense": (1, 0)}  # order of a kernel's axes there
 
@@ -78,24 +74,6 @@ def report(figures: dict) -> str:
             f"(depthwise kernels are left as they were); {figures['gzip_bytes'] / 1024:.0f} KiB with gzip"
         )
     return "\n".join(lines)
-
-
-def predicted_labels(logits, classes: int) -> np.ndarray:
-    """uint8 (batch, h, w); what a network knows beyond two classes (EOAM's edge) is foreground."""
-    labels = np.asarray(metrics.predicted_labels(logits), np.uint8)
-    return np.minimum(labels, 1) if classes == 2 else labels
-
-
-def iou(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
-    """What says which epoch is best: the foreground IoU, with more than two classes the mean IoU."""
-    if classes == 2:
-        return float(metrics.foreground_iou(labels, predictions))
-    return float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, classes)))
-
-
-def iou_name(classes: int) -> str:
-    """What `iou` measures."""
-    return "foreground IoU" if classes == 2 else "mean IoU"
 
 
 def count(path: str | Path, graph: Graph, laid_out: bool) -> dict:
