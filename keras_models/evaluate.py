@@ -3,7 +3,8 @@
 MODEL is a run folder, a preset's name, a `.keras` or a `.tflite` file. Everything is measured at the network's input
 size: the photo resized bilinearly without keeping its aspect ratio, the mask by nearest neighbour, as the papers do.
 `foreground_iou` is the portrait papers' "mIoU": the foreground's IoU of each photo, averaged over the photos.
-`mean_iou` is the mean over the classes of the IoU of the summed confusion matrix.
+`mean_iou` is the mean over the classes of the IoU of the summed confusion matrix. --attributes says whom it serves: the
+foreground IoU by attribute of the photos, with intervals and gaps.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import keras_models as km
 from keras_models import command, data, pictures
 from keras_models.command import UserError, option
+from keras_models.data import attributes, attributes_report
 from keras_models.data.datasets import SPLITS, read_each
 from keras_models.data.pipeline import subsample
 
@@ -39,19 +41,25 @@ class EvaluateOptions:
     json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
     worst: str | None = option(None, metavar="FILE.png", help="write a contact sheet of the worst photos here")
     worst_count: int = option(12, least=1, help="photos on the contact sheet")
+    attributes: str | None = option(
+        None, metavar="FILE.csv", help="figures by attribute: a list of `data annotate`, or `measured` for none"
+    )
+    against: str | None = option(None, metavar="MODEL", help="with --attributes: a second model to compare with")
+    attributes_plot: str | None = option(None, metavar="FILE", help="draw the figures by attribute (.png, .svg, .pdf)")
 
 
 @dataclass(frozen=True)
 class Result:
     """What was measured: figures as fractions of 1, and the photos' names and IoU.
 
-    `image_iou` is the foreground's IoU, or the mean over the classes of the photo when there are more than two. `worst`
-    holds the photos of lowest IoU that were asked for: (index, true labels, predicted labels) at the network's output
-    size.
+    `foreground_iou` is that of each photo; `image_iou` too, or the mean over the classes of the photo when there are
+    more than two. `worst` holds the photos of lowest IoU that were asked for: (index, true labels, predicted labels) at
+    the network's output size.
     """
 
     figures: dict
     names: tuple[str, ...]
+    foreground_iou: np.ndarray
     image_iou: np.ndarray
     worst: list[tuple[int, np.ndarray, np.ndarray]]
 
@@ -127,7 +135,8 @@ class Tally:
             "boundary_f_score": float(np.mean(self.boundary_f_score)),
             "class_iou": dict(zip(self.dataset.class_names, class_iou, strict=True)),
         }
-        return Result(figures, self.dataset.names, np.array(self.image_iou), list(self.worst))
+        foreground_iou = np.array(self.foreground_iou, float)
+        return Result(figures, self.dataset.names, foreground_iou, np.array(self.image_iou), list(self.worst))
 
 
 def batches(
@@ -201,21 +210,59 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.load_keras()
     name = options.dataset or ("folder" if options.data_dir else "drawings")
-    if Path(options.model).suffix != ".tflite":
-        km.models.find(options.model)
+    for model in filter(None, (options.model, options.against)):
+        if Path(model).suffix != ".tflite":
+            km.models.find(model)
+    if not options.attributes and (options.against or options.attributes_plot):
+        raise UserError("--against and --attributes-plot go with --attributes FILE.csv, or --attributes measured.")
     dataset = data.load(name, options.data_dir, options.split)
     if dataset.note:
         print(dataset.note)
+    people = {}
+    if options.attributes and options.attributes != "measured":
+        people = attributes.read(options.attributes)
+        attributes.require_known(people, [attributes.stem_of(name) for name in dataset.names], options)
+    if options.attributes_plot:
+        attributes.pyplot_for(options.attributes_plot)
     progress = command.progress(f"measuring on {dataset.title}")
     worst = options.worst_count if options.worst else 0
     result = evaluate(km.models.predictor(options.model), dataset, progress, worst=worst)
     print(_table(result))
+    if options.attributes:
+        other = evaluate(km.models.predictor(options.against), dataset, progress) if options.against else None
+        result.figures.update(_by_attribute(result, other, people, dataset, options.attributes_plot))
     if options.json:
         command.write_text(options.json, json.dumps(result.figures, indent=1) + "\n")
     if options.worst:
         pictures.write(options.worst, contact_sheet(result, dataset))
         print(f"the {len(result.worst)} worst photos: {options.worst}")
     return 0
+
+
+def _by_attribute(
+    result: Result, other: Result | None, people: attributes.People, dataset: data.Dataset, plot: str | None
+) -> dict:
+    """Print the figures by attribute, and give them as --json writes them: with `people`'s attributes the measured."""
+    groups = attributes_report.members(dataset.names, people)
+    seen = attributes.measure(dataset, command.progress(f"looking at {dataset.title}"))
+    groups |= {a: v for a, v in attributes_report.members(dataset.names, seen).items() if a not in groups}
+    facts = attributes_report.report(result.foreground_iou, groups)
+    models = {result.figures["model"]: facts["attributes"]}
+    if other:
+        title = other.figures["model"]
+        title += " (2)" if title in models else ""
+        compared = {"model": title, "foreground_iou": other.figures["foreground_iou"]}
+        compared |= attributes_report.report(other.foreground_iou, groups)
+        compared["differences"] = attributes_report.differences(result.foreground_iou, other.foreground_iou, groups)
+        models[title] = compared["attributes"]
+        facts["compared"] = compared
+    print(attributes_report.text(facts, facts.get("compared")))
+    missing = sum(attributes.stem_of(name) not in people for name in dataset.names)
+    if people and missing:
+        print(f"  {missing} of the {len(dataset)} photos are not in the list of attributes.")
+    if plot:
+        attributes_report.plot(plot, models, f"{dataset.title}, {len(dataset)} photos")
+    return facts
 
 
 def _table(result: Result) -> str:

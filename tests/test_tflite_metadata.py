@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_models.data import drawings, read_image
+from keras_models.data import drawings, label, read_image
 from tests.shared import SHARED
 from tests.small import photos
 from tflite import convert, metadata, runtime
@@ -164,3 +164,27 @@ def test_mediapipe_opens_the_files_and_gives_our_masks(place):
         # One channel: 0, its label, where the person is, 255 elsewhere. Several: the most probable one's number.
         labels = np.where(masks[..., 0] > 0.5, 0, 255) if channels == 1 else masks.argmax(-1)
         assert np.mean(found["category"] == labels) > 0.99  # resized after the choice
+
+
+def test_mediapipe_draws_masks_for_data_label(place):
+    """MediaPipe is appended to this environment's path, so that its OpenCV stays out of the way of ours."""
+    packages = next((mediapipe_python().parents[1] / "lib").glob("python*/site-packages"))
+    script = (
+        "import sys; sys.path.append(sys.argv[1]); from keras_models.data import label; import numpy as np; "
+        "each = label.labeller(f'mediapipe:{sys.argv[2]}'); "
+        "np.save(sys.argv[3], label.average(np.load(sys.argv[4]), each, (1.0,), True)); print(each.licence); "
+        "each.close()"
+    )
+    photo = cv2.resize(drawings.draw(44)[0], (256, 256), interpolation=cv2.INTER_AREA)
+    np.save(place / "photo.npy", photo)
+    arguments = [packages, PRESET, place / "labelled.npy", place / "photo.npy"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Apache-2.0" in done.stdout
+    found = np.load(place / "labelled.npy")
+    expected = label.average(photo, label.labeller(str(PRESET)), (1.0,), True)
+    assert found.shape == expected.shape == (256, 256, 2)
+    assert expected[..., 1].std() > 0.2
+    assert np.mean((found[..., 1] > 0.5) == (expected[..., 1] > 0.5)) > 0.97  # half a pixel apart

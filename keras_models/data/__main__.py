@@ -8,6 +8,9 @@ VERBS = {  # each is a module here with a `main(argv)`, imported only when it is
     "check": "look at a dataset before training on it",
     "generate": "portraits out of photos and masks of whole people",
     "label": "masks for photos that have none, drawn by a heavier network",
+    "review": "look through photos and masks in a browser: keep, discard, mend",
+    "annotate": "enter attributes of the people in photos, on the same page",
+    "attributes": "what the photos of each split show: light, size, people, crop, annotations",
 }
 
 

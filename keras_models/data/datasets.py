@@ -193,12 +193,17 @@ def dataset_names() -> list[str]:
 
 
 def _folder(root: Path, split: str, name: str) -> Dataset:
+    stems = sorted(by_stem(root / "images", IMAGE_SUFFIXES))
+    note = "" if split == "all" or lists_of(root) else division_note(stems)
+    return of_folder(root, f"{name} {split}", stems_of(root, split, stems), note)
+
+
+def of_folder(root: Path, title: str, stems: list[str], note: str = "") -> Dataset:
+    """The photos `stems` of a folder with `images/` and `masks/`, whatever its lists say."""
     images, masks = by_stem(root / "images", IMAGE_SUFFIXES), by_stem(root / "masks", MASK_SUFFIXES)
-    stems = stems_of(root, split, sorted(images))
-    note = "" if split == "all" or lists_of(root) else division_note(sorted(images))
     read, names, colors = folder_masks(root, list(masks.values()))
     files = {root / "images": images, root / "masks": masks}
-    return _paired(f"{name} {split}", stems, files, read, class_names=names or CLASS_NAMES, colors=colors, note=note)
+    return _paired(title, stems, files, read, class_names=names or CLASS_NAMES, colors=colors, note=note)
 
 
 def folder_masks(root: Path, masks: list[Path]) -> tuple[Callable[[Path], np.ndarray], tuple | None, tuple | None]:

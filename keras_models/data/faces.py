@@ -1,4 +1,4 @@
-"""Where the faces are, by OpenCV's Haar cascades or by a detector of your own, and the portrait around a face.
+"""Where the faces of people are whose masks exist, by OpenCV's Haar cascades or by a detector of your own.
 
 A detector is a function of a photo, RGB uint8 (height, width, 3), that gives its faces as rows of left, top, width,
 height (pixels) and a score that is higher for a surer face: float (faces, 5).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -18,74 +19,116 @@ from keras_models.command import UserError
 
 Detector = Callable[[np.ndarray], np.ndarray]
 
-# The profile cascade knows faces that look to the left alone; it is run on the mirrored photo too.
-CASCADES = {
-    "haar": ("haarcascade_frontalface_alt2", "haarcascade_profileface"),
-    "haar-frontal": ("haarcascade_frontalface_alt2",),
-    "haar-default": ("haarcascade_frontalface_default",),
+
+@dataclass(frozen=True)
+class Haar:
+    """A cascade of OpenCV's as a detector. More `neighbours`: fewer faces that are none. Smaller `step`: more faces.
+
+    Faces are sought in photos of at most `longer_side` pixels; a smaller one than 24 pixels there is not found.
+    """
+
+    name: str
+    step: float
+    neighbours: int
+    longer_side: int = 960
+    own: threading.local = field(default_factory=threading.local)  # a cascade serves one thread at a time
+
+    @property
+    def path(self) -> Path:
+        folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
+        return Path(folder) / f"haarcascade_{self.name}.xml"
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        scale = min(1.0, self.longer_side / max(image.shape[:2]))
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        if scale < 1:
+            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        found = self._find(grey)
+        if "profile" in self.name:  # it knows those that look to the left alone
+            mirrored = self._find(cv2.flip(grey, 1))
+            mirrored[:, 0] = grey.shape[1] - mirrored[:, 0] - mirrored[:, 2]
+            found = np.concatenate([found, mirrored])
+        return found / [scale, scale, scale, scale, 1]
+
+    def _find(self, grey: np.ndarray) -> np.ndarray:
+        if not hasattr(self.own, "cascade"):
+            self.own.cascade = cv2.CascadeClassifier(str(self.path))
+        boxes, _, scores = self.own.cascade.detectMultiScale3(
+            grey, self.step, self.neighbours, minSize=(24, 24), outputRejectLevels=True
+        )
+        return np.column_stack([boxes, np.ravel(scores)]).astype(float) if len(boxes) else np.zeros((0, 5))
+
+
+# Detectors to try in turn until one finds a face on a person: those after the first find more faces, and more that are
+# none, of which `on_person` leaves few.
+DETECTORS = {
+    "haar": (
+        Haar("frontalface_alt2", 1.1, 3),
+        Haar("frontalface_alt2", 1.05, 2),
+        Haar("frontalface_default", 1.05, 3),
+        Haar("profileface", 1.05, 3),
+    ),
+    "haar-frontal": (Haar("frontalface_alt2", 1.1, 3),),
 }
 
 
-def detector(name: str) -> Detector:
-    """A detector by name: one of `CASCADES`, or `package.module:function`. UserError says what is wrong with others."""
-    if name in CASCADES:
-        return _haar(CASCADES[name])
+def detectors(name: str) -> tuple[Detector, ...]:
+    """Those of a name in `DETECTORS`, or your own, `package.module:function`. UserError for any other."""
+    if name in DETECTORS:
+        missing = [str(each.path) for each in DETECTORS[name] if not each.path.is_file()]
+        if missing:
+            raise UserError(
+                f"OpenCV {cv2.__version__} comes without {missing[0]}; pip install 'opencv-python-headless<5' has it. "
+                "Or name another detector as package.module:function."
+            )
+        return DETECTORS[name]
     module, colon, function = name.partition(":")
     if not colon:
         raise UserError(
-            f"Unknown face detector. Valid names: {', '.join(CASCADES)}, or your own as package.module:function. "
+            f"Unknown face detector. Valid names: {', '.join(DETECTORS)}, or your own as package.module:function. "
             f"Received: {name!r}"
         )
     try:
-        return getattr(importlib.import_module(module), function)
+        return (getattr(importlib.import_module(module), function),)
     except (ImportError, AttributeError) as error:
         raise UserError(f"There is no face detector {name!r}: {error}.") from error
 
 
-def _haar(names: tuple[str, ...], longer_side: int = 480) -> Detector:
-    """The faces that the first cascade finds; where it finds none, those of the next. They are sought in the photo
-    scaled to `longer_side`, where the smallest face that a cascade knows is a twenty-fourth of it."""
-    folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
-    paths = [Path(folder) / f"{name}.xml" for name in names]
-    missing = [str(path) for path in paths if not path.is_file()]
-    if missing:
-        raise UserError(
-            f"OpenCV {cv2.__version__} comes without {', '.join(missing)}; pip install 'opencv-python-headless<5' has "
-            "it. Or name another detector as package.module:function."
-        )
-    own = threading.local()  # a cascade serves one thread at a time
+def find(those: tuple[Detector, ...], image: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+    """The faces on people by the labels (height, width) of RGB uint8 `image`, the surest first.
 
-    def detect(image: np.ndarray) -> np.ndarray:
-        if not hasattr(own, "cascades"):
-            own.cascades = [cv2.CascadeClassifier(str(path)) for path in paths]
-        scale = min(1.0, longer_side / max(image.shape[:2]))
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        if scale < 1:
-            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        for path, cascade in zip(paths, own.cascades, strict=True):
-            faces = _found(cascade, grey)
-            if "profile" in path.stem:
-                mirrored = _found(cascade, cv2.flip(grey, 1))
-                mirrored[:, 0] = grey.shape[1] - mirrored[:, 0] - mirrored[:, 2]
-                faces = np.concatenate([faces, mirrored])
-            if len(faces):
-                return faces / [scale, scale, scale, scale, 1]
-        return np.zeros((0, 5))
-
-    return detect
+    Only the frame around all foreground is searched, and only by the first of the detectors that finds any.
+    """
+    rows, columns = (np.flatnonzero(_foreground(labels).any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return []
+    margin = (rows[-1] - rows[0]) // 10  # a face at the edge needs what surrounds it
+    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    part = np.ascontiguousarray(image[top : rows[-1] + margin, left : columns[-1] + margin])
+    for detect in those:
+        faces = np.add(detect(part), [left, top, 0, 0, 0])
+        faces = [face for face in sorted(faces, key=lambda face: -face[4]) if on_person(face, labels)]
+        if faces:
+            return faces
+    return []
 
 
-def _found(cascade: cv2.CascadeClassifier, grey: np.ndarray) -> np.ndarray:
-    boxes, _, scores = cascade.detectMultiScale3(grey, 1.1, 4, minSize=(20, 20), outputRejectLevels=True)
-    return np.column_stack([boxes, np.ravel(scores)]).astype(float) if len(boxes) else np.zeros((0, 5))
+def on_person(face: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether a face (left, top, width, height, ...) is one by the labels (height, width) of its photo.
 
-
-def on_person(face: np.ndarray, labels: np.ndarray, least: float = 0.7) -> bool:
-    """Whether `least` of the middle of a face (left, top, width, height, ...) is foreground in its photo's labels."""
+    Most of its middle is foreground, and little more than its height of foreground lies above it: hair or a hat. What a
+    cascade takes for a face on a coat or on a wall is none.
+    """
     left, top, width, height = face[:4]
-    rows = slice(round(top + height / 4), round(top + height * 3 / 4))
-    middle = labels[rows, round(left + width / 4) : round(left + width * 3 / 4)]
-    return middle.size > 0 and np.mean((middle > 0) & (middle < 255)) >= least
+    columns = _foreground(labels)[:, max(0, round(left + width / 4)) : round(left + width * 3 / 4)]
+    middle = columns[max(0, round(top + height / 4)) : round(top + height * 3 / 4)]
+    if not middle.size or middle.mean() < 0.6:
+        return False
+    return bool(top - np.flatnonzero(columns.any(axis=1))[0] <= 1.2 * height)
+
+
+def _foreground(labels: np.ndarray) -> np.ndarray:
+    return (labels > 0) & (labels < 255)
 
 
 def portrait_box(

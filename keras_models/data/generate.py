@@ -30,14 +30,14 @@ class GenerateOptions:
     output: str = option(metavar="OUT", help="folder to write")
     dataset: str = option("folder", metavar="KIND", help="its kind")
     detector: str = option(
-        "haar", help=f"what finds faces: {', '.join(faces.CASCADES)}, or your own as package.module:function"
+        "haar", help=f"what finds faces: {', '.join(faces.DETECTORS)}, or your own as package.module:function"
     )
-    widths: float = option(3.5, help="width of the portrait, in widths of the face")
-    heights: float = option(3.7, help="height of the portrait, in heights of the face")
+    widths: float = option(3.5, least=1, help="width of the portrait, in widths of the face")
+    heights: float = option(3.7, least=1, help="height of the portrait, in heights of the face")
     above: float = option(0.9, help="how much of that is above the face, in heights of the face")
     every_face: bool = option(False, help="a portrait of every face on a mask, not only of the surest")
     min_side: int = option(96, help="leave out portraits whose shorter side has fewer pixels")
-    sheet_count: int = option(48, help="portraits on the contact sheet")
+    sheet_count: int = option(48, least=1, help="portraits on the contact sheet")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,16 +49,11 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python -m keras_models.data generate clothing-co-parsing --dataset ccp -o ccp-portraits",
     )
-    if min(options.widths, options.heights) < 1:
-        raise UserError(
-            "--widths and --heights are 1, the face alone, or more. "
-            f"Received: {options.widths:g} and {options.heights:g}"
-        )
     started, source = time.monotonic(), Path(options.data_dir)
-    detect = faces.detector(options.detector)
+    detectors = faces.detectors(options.detector)
     sets = {split: data.load(options.dataset, source, split) for split in splits(options.dataset, source)}
     with command.whole_folder(options.output) as output:
-        figures = generate(sets, detect, options, output)
+        figures = generate(sets, detectors, options, output)
         figures["seconds"] = round(time.monotonic() - started, 1)
         content = {"options": dataclasses.asdict(options), **figures}
         command.write_text(output / "generated.json", json.dumps(content, indent=1) + "\n")
@@ -76,9 +71,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def generate(sets: dict[str, Dataset], detect: faces.Detector, options: GenerateOptions, output: Path) -> dict:
+def generate(
+    sets: dict[str, Dataset], detectors: tuple[faces.Detector, ...], options: GenerateOptions, output: Path
+) -> dict:
     """Write the portraits of every split; the figures: `photos`, `portraits` with their boxes, `left_out`."""
-    found = {split: _find(dataset, detect, options) for split, dataset in sets.items()}
+    found = {split: _find(dataset, detectors, options) for split, dataset in sets.items()}
     first = next(iter(sets.values()))
     void = any(portrait["void"] for portraits in found.values() for portrait in portraits)
     colors = pictures.class_colors(first) if len(first.class_names) > 2 or void else None
@@ -113,15 +110,16 @@ def generate(sets: dict[str, Dataset], detect: faces.Detector, options: Generate
     }
 
 
-def _find(dataset: Dataset, detect: faces.Detector, options: GenerateOptions) -> list[dict]:
+def _find(dataset: Dataset, detectors: tuple[faces.Detector, ...], options: GenerateOptions) -> list[dict]:
     """The portraits of a split, surest first within a photo: `name`, `photo`, its `index`, `face`, `box`, `void`."""
 
     def boxes(image: np.ndarray, labels: np.ndarray) -> list[tuple]:
         found = []
-        for face in sorted(detect(image), key=lambda face: -face[4]):
-            box = faces.portrait_box(face, labels.shape, options.widths, options.heights, options.above)
-            left, top, right, bottom = box
-            if min(right - left, bottom - top) >= options.min_side and faces.on_person(face, labels):
+        for face in faces.find(detectors, image, labels):
+            left, top, right, bottom = box = faces.portrait_box(
+                face, labels.shape, options.widths, options.heights, options.above
+            )
+            if min(right - left, bottom - top) >= options.min_side:
                 found.append(([round(value, 1) for value in face.tolist()], box))
         kept = found if options.every_face else found[:1]
         return [(*pair, bool((labels[b:d, a:c] == VOID).any())) for pair in kept for a, b, c, d in [pair[1]]]

@@ -10,6 +10,7 @@ https://storage.googleapis.com/mediapipe-models/image_segmenter/selfie_segmenter
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -21,7 +22,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from keras_models import command, data, models, pictures
+import keras_models as km
+from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data import folder
 from keras_models.data.images import IMAGE_SUFFIXES
@@ -43,7 +45,7 @@ class LabelOptions:
     flip: bool = option(True, help="see each photo mirrored too")
     scales: tuple[float, ...] = option((1.0,), help="sizes to see each photo at, 0.5 to 2; above 1 in four parts")
     refine: str = option("none", choices=("none", "guided", "grabcut"), help="move the masks' edges to the photo's")
-    least: float = option(0.85, help="leave out photos of a lower confidence, 0-1")
+    least: float = option(0.85, least=0, most=1, help="leave out photos of a lower confidence, 0-1")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Labeller:
     colors: list[list[int]]
     probabilities: Callable[[np.ndarray], np.ndarray]
     licence: str
+    close: Callable[[], None] = lambda: None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,11 +72,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     if not options.scales or not all(0.5 <= scale <= 2 for scale in options.scales):
         raise UserError(f"--scales are 0.5 to 2. Received: {','.join(map(str, options.scales))}")
-    if not 0 <= options.least <= 1:
-        raise UserError(f"--least is 0 to 1. Received: {options.least}")
     photos, output = _photos(Path(options.photos)), Path(options.output)
     wanted = json.loads(json.dumps(dataclasses.asdict(options)))
     done = _resume(output, wanted)
+    command.load_keras()
     labellers = [labeller(name, options.classes) for name in options.labeller]
     names = {each.class_names for each in labellers}
     if len(names) > 1:
@@ -82,7 +84,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.refine == "grabcut" and len(labellers[0].class_names) > 2:
         raise UserError("--refine grabcut knows foreground and background alone. With --classes use guided.")
     command.write_text(output / "label.json", json.dumps(wanted, indent=1) + "\n")
-    rows = _label_all(photos, labellers, options, output, done)
+    with contextlib.ExitStack() as stack:
+        for each in labellers:
+            stack.callback(each.close)
+        rows = _label_all(photos, labellers, options, output, done)
     rows.sort(key=lambda row: float(row["confidence"]))
     with command.whole_file(output / "confidence.csv") as path:
         _write_rows(path, rows, header=True)
@@ -269,7 +274,7 @@ def labeller(source: str, classes: bool = False) -> Labeller:
     """A model by what `models.predictor` knows, or `mediapipe:FILE.tflite`. UserError for anything else."""
     if source.startswith("mediapipe:"):
         return _mediapipe(Path(source.removeprefix("mediapipe:")))
-    network = models.predictor(source)
+    network = km.models.predictor(source)
     several = classes and len(set(network.class_names) - {"edge"}) > 2
     if network.class_names[0] != "background":
         raise UserError(f"{source} knows no background (its classes: {', '.join(network.class_names)}).")
@@ -287,7 +292,7 @@ def labeller(source: str, classes: bool = False) -> Labeller:
 
 def _licence(source: str) -> str:
     """What the card beside a model says."""
-    path = Path(source) if source.endswith(".tflite") else models.find(source)
+    path = Path(source) if source.endswith(".tflite") else km.models.find(source)
     card = path.parent / "card.json"
     licence = json.loads(card.read_text(encoding="utf-8")).get("licence") if card.is_file() else None
     return licence or "not stated; that of its training data holds"
@@ -320,4 +325,5 @@ def _mediapipe(path: Path) -> Labeller:
         return np.stack(found)
 
     facts = (CLASS_NAMES, pictures.palette(2)[:2].tolist())
-    return Labeller(f"mediapipe:{path.name}", (256, 256), *facts, probabilities, "Apache-2.0 (MediaPipe's models)")
+    licence = "Apache-2.0 (MediaPipe's models)"
+    return Labeller(f"mediapipe:{path.name}", (256, 256), *facts, probabilities, licence, segmenter.close)
