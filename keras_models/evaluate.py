@@ -98,24 +98,20 @@ class Tally:
 
     def add(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """The next photos' labels at the input size, uint8 (photos, height, width); returns the predicted ones."""
-        predictions = _numpy(km.metrics.predicted_labels(logits)).astype(np.uint8)
+        single = logits.shape[-1] == 1
+        predictions = (logits[..., 0] > 0 if single else np.argmax(logits, axis=-1)).astype(np.uint8)
         if self.classes == 2:
             predictions = np.minimum(predictions, 1)
-        labels = np.stack([subsample(mask, predictions.shape[1:]) for mask in labels])
-        per_image = _numpy(km.metrics.foreground_iou_per_image(labels, predictions))
-        self.foreground_iou.extend(per_image)
-        self.boundary_iou.extend(_numpy(km.metrics.boundary_iou_per_image(labels, predictions)))
-        self.boundary_f_score.extend(_numpy(km.metrics.boundary_f_score_per_image(labels, predictions)))
-        pairs = [(labels, predictions)]
-        if self.classes > 2:
-            pairs = [(truth[None], found[None]) for truth, found in zip(labels, predictions, strict=True)]
-        confusions = [_numpy(km.metrics.confusion_matrix(*pair, self.classes)) for pair in pairs]
-        self.confusion += sum(confusion.astype(np.int64) for confusion in confusions)
-        if self.classes > 2:
-            per_image = [float(km.metrics.mean_iou(confusion)) for confusion in confusions]
-        for iou, truth, found in zip(per_image, labels, predictions, strict=True):
+        for mask, found in zip(labels, predictions, strict=True):
+            truth = subsample(mask, found.shape)
+            photo = km.metrics.of_photo(truth, found, self.classes)
+            self.confusion += photo.confusion
+            self.foreground_iou.append(photo.foreground_iou)
+            self.boundary_iou.append(photo.boundary_iou)
+            self.boundary_f_score.append(photo.boundary_f_score)
+            iou = photo.foreground_iou if self.classes == 2 else float(km.metrics.mean_iou(photo.confusion))
             self.worst.add(iou, (len(self.image_iou), truth, found))
-            self.image_iou.append(float(iou))
+            self.image_iou.append(iou)
         return predictions
 
     def result(self) -> Result:

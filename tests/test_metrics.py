@@ -205,6 +205,19 @@ def test_a_model_is_compiled_with_the_metrics_as_keras_own():
         metrics.ForegroundIoU().update_state(labels, model.predict_on_batch(images), sample_weight=np.ones(6))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_of_a_photo_are_those_of_the_functions(seed):
+    labels, predictions = blobs(seed, (4, 90, 120))
+    labels[3], predictions[2:] = 0, 0  # an empty prediction, and both empty
+    for truth, found in zip(labels, predictions, strict=True):
+        photo = metrics.of_photo(truth, found, 2)
+        for name in ("foreground_iou", "boundary_iou", "boundary_f_score"):
+            expected = float(getattr(metrics, name)(truth[None], found[None]))
+            assert getattr(photo, name) == pytest.approx(expected, abs=1e-6), name
+        expected = metrics.confusion_matrix(truth[None], found[None], 2)
+        np.testing.assert_array_equal(photo.confusion, ops.convert_to_numpy(expected))
+
+
 def test_masks_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"same shape.*\(1, 4, 4\) and \(1, 4, 5\)"):
         metrics.foreground_iou(np.zeros((1, 4, 4)), np.zeros((1, 4, 5)))

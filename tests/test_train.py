@@ -51,7 +51,7 @@ def test_run_folder_holds_what_later_commands_need(whole):
     assert run["options"]["seed"] == 0
     assert Path(run["options"]["data_dir"]).is_absolute()
     assert run["recipe"]["stages"][0]["batch_size"] == 4
-    assert len(run["data"]["train"]) == 9
+    assert len(run["data"]["train"]) == 10
     assert {"keras", "python", "backend"} <= run["versions"].keys()
     assert [int(row["epoch"]) for row in rows(whole)] == [1, 2, 3]
     assert (whole / "preview.png").is_file()

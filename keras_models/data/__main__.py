@@ -6,6 +6,8 @@ from keras_models import command
 
 VERBS = {  # each is a module here with a `main(argv)`, imported only when it is asked for
     "check": "look at a dataset before training on it",
+    "info": "where a published set comes from, its licence and its layout",
+    "pack": "write a dataset into a few files that are read at the disk's speed",
     "generate": "portraits out of photos and masks of whole people",
     "label": "masks for photos that have none, drawn by a heavier network",
     "review": "look through photos and masks in a browser: keep, discard, mend",

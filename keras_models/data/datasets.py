@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_models.command import UserError
-from keras_models.data import drawings
+from keras_models.data import drawings, packed
 from keras_models.data.images import (
     IMAGE_SUFFIXES,
     MASK_SUFFIXES,
@@ -76,7 +76,7 @@ class Dataset:
 
 
 Reader = Callable[[Path | None, str], Dataset]
-_BUILT_IN = ("drawings", "eg1800", "folder", "mix", *PUBLISHED)
+_BUILT_IN = ("drawings", "eg1800", "folder", "mix", "packed", *PUBLISHED)
 _REGISTERED: dict[str, Reader] = {}
 
 
@@ -130,11 +130,13 @@ def load(name: str, data_dir: str | Path | None = None, split: str = "train") ->
 
 
 def _reader(name: str) -> Reader | None:
-    """The function of a mix or of a dataset of the user's own; None for the others that come with the package."""
+    """The function of a mix, a packed dataset or one of the user's own; None for the others."""
     if name == "mix":
         from keras_models.data import mix
 
         return mix.load
+    if name == "packed":
+        return _packed
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name in dataset_names():
@@ -282,6 +284,24 @@ def _paired(title, stems, files: dict[Path, dict[str, Path]], read, **facts) -> 
         return images[stems[i]], masks[stems[i]]
 
     return Dataset(title, tuple(stems), load, paths=paths, read_mask=read, **facts)
+
+
+def _packed(data_dir: Path, split: str) -> Dataset:
+    try:
+        if split not in packed.splits(data_dir):
+            raise UserError(f"{data_dir} has no {split} split. It has: {', '.join(packed.splits(data_dir))}.")
+        photos = packed.Packed(data_dir, split)
+    except ValueError as error:
+        raise error if isinstance(error, UserError) else UserError(str(error)) from error
+
+    def load(i: int):
+        try:
+            return photos[i]
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    colors = None if photos.colors is None else tuple(tuple(color) for color in photos.colors)
+    return Dataset(f"packed {split}", photos.names, load, photos.class_names, colors, photos.mirrored)
 
 
 def _drawings(split: str) -> Dataset:

@@ -148,7 +148,7 @@ def collect(name: str, root: Path) -> Collection:
     items, dataset = [], None
     for split in splits(name, root):
         dataset = load(name, root, split)
-        if dataset.paths is None:
+        if dataset.paths is None or dataset.read_mask is None:
             raise UserError(f"{name} has no files to check: it gives photos and labels alone.")
         items += [Item(each, split, *dataset.paths(i)) for i, each in enumerate(dataset.names)]
     if dataset is None:

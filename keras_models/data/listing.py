@@ -100,7 +100,7 @@ def divide(stems: list[str]) -> dict[str, list[str]]:
     filled = dict.fromkeys(SPLITS, 0)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for group in groups:
-        split = min(SPLITS, key=lambda split: filled[split] / SHARES[split])
+        split = min(SPLITS, key=lambda split: (filled[split] + len(group)) / SHARES[split])
         filled[split] += len(group)
         splits[split] += group
     return splits

@@ -8,6 +8,8 @@
 `cityscapes`  19 classes: `leftImg8bit/train/*/`, `gtFine/train/*/*_labelIds.png`; its test split has no labels
 `voc_person`  Pascal VOC's person: `JPEGImages/`, `SegmentationClass/`, `ImageSets/Segmentation/*.txt`, or
               `images/` and `masks/` with grey masks, 255 for a person and 128 for void
+
+`people.py` has the files of the others.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_models.command import UserError
+from keras_models.data import people
 from keras_models.data.images import IMAGE_SUFFIXES, VOID, holds_labels, read_mask, read_mat
 from keras_models.data.listing import SPLITS, by_stem, read_list, stems_of
 from keras_models.data.parts import BACKGROUND, HANDS, HEAD, LOWER, PARTS, UPPER, body_parts
@@ -205,6 +208,19 @@ PUBLISHED = {
         tuple(_CITYSCAPES),
         tuple(color for _, color in _CITYSCAPES.values()),
         lambda root: ("train", "val"),
+    ),
+    "supervisely": Published(people.supervisely_files, people.supervisely_mask),
+    "baidu_people": Published(people.renamed("images", "profiles", "-profile", IMAGE_SUFFIXES), people.white),
+    "penn_fudan": Published(people.renamed("PNGImages", "PedMasks", "_mask", (".png",)), people.penn_fudan_mask),
+    "tiktok": Published(people.tiktok_files, people.white),
+    "coco_person": Published(people.coco_files, people.coco_mask, splits=people.coco_splits),
+    "lfw_parts": Published(people.lfw_files, people.lfw_mask, ("background", "skin", "hair"), splits=people.lfw_splits),
+    "helen_parts": Published(
+        people.helen_files,
+        people.helen_mask,
+        people.HELEN,
+        splits=people.helen_splits,
+        mirrored=((2, 3), (4, 5)),
     ),
     "voc_person": Published(
         _voc_files, _voc_person, splits=lambda root: SPLITS if (root / "masks").is_dir() else ("train", "val")
