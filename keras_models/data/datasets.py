@@ -220,11 +220,11 @@ def folder_masks(root: Path, masks: list[Path]) -> tuple[Callable[[Path], np.nda
 def _read_classes(path: Path) -> tuple[tuple[str, ...], tuple | None]:
     """Names and colours of `classes.txt`: one class per line, background first, as `name` or `name R G B`."""
     names, colors = [], []
-    for line in read_lines(path):
+    for number, line in enumerate(read_lines(path), start=1):
         words = line.split()
         color = words[-3:] if len(words) > 3 and all(w.isascii() and w.isdigit() for w in words[-3:]) else []
         if any(int(value) > 255 for value in color):
-            raise UserError(f"{path}: a colour is three numbers from 0 to 255. Received: {line!r}")
+            raise UserError(f"{path}, line {number}: a colour is three numbers from 0 to 255. Received: {line!r}")
         names.append(" ".join(words[: len(words) - len(color)]))
         colors.append(tuple(map(int, color)))
     if not 2 <= len(names) <= VOID or len(set(names)) < len(names):
