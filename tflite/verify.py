@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_models import command, data, metrics, models, pictures
+from keras_models import command, data, pictures
 from keras_models.command import UserError, option
-from keras_models.evaluate import Lowest, Tally, batches
 from tflite import graph, photos, runtime
 from tflite.graph import rewrite
 from tflite.measure import interpreters, layers
@@ -82,6 +81,9 @@ def compare(
 
     UserError when either cannot be used, or when they differ in input size or classes.
     """
+    from keras_models import metrics, models
+    from keras_models.evaluate import Lowest, Tally, batches
+
     floating, converted = models.predictor(against), models.predictor(model)
     if floating.input_size != converted.input_size:
         raise UserError(
@@ -143,6 +145,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     if Path(options.model).suffix != ".tflite":
         raise UserError(f"The first argument is the converted model, a .tflite. Received: {options.model}")
+    from keras_models import models
+
     dataset = photos.labelled(models.find(options.against), options.dataset, options.data_dir, options.split)
     rows = measure_layers(options.model, options.against, dataset) if options.layers else None
     others = compare_interpreters(options.model, dataset, options.tflite_runtime) if options.interpreters else None
@@ -190,6 +194,8 @@ def measure_layers(model: str | Path, against: str | Path, dataset: data.Dataset
 
     UserError when the file was made from another network.
     """
+    from keras_models import models
+
     network = models.load(against)
     images = some_images(dataset, network.input_shape[1:3], LAYER_IMAGES)
     try:
