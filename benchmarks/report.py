@@ -1,4 +1,4 @@
-"""Write the tables of README.md and keras_models/README.md from `results/`: `python -m benchmarks.report`.
+"""Write the tables of README.md and docs/ from `results/`: `python -m benchmarks.report`.
 
 Each table stands between `<!-- NAME -->` and `<!-- end -->` in its page and is replaced whole.
 """
@@ -73,6 +73,28 @@ def accuracy() -> str:
     ]
     header = ["network", "parameters", "MACs", "data", "images", "foreground IoU", "mean IoU", "boundary IoU"]
     return _rows(header, rows)
+
+
+def peers() -> str:
+    """Ours beside other people's models: accuracy per set, milliseconds, size, licence."""
+    result = _read("peers")
+    protocol, rows = result["protocol"], []
+    for row in result["peers"]:
+        name = f"**{row['name']}**" if row["ours"] else row["name"]
+        accuracies = [f"{100 * figures['foreground_iou']:.1f}" for figures in row["sets"].values()]
+        boundaries = [f"{100 * figures['boundary_iou']:.1f}" for figures in row["sets"].values()]
+        model = "-" if row["model_ms"] is None else f"{row['model_ms']:.2f}"
+        cells = [f"{a} ({b})" for a, b in zip(accuracies, boundaries, strict=True)]
+        rows.append([name, *cells, model, f"{row['frame_ms']:.1f}", f"{row['bytes'] / 1024:.0f} KiB", row["licence"]])
+    header = ["model", *protocol["sets"], "model, ms", "frame, ms", "size", "licence of the weights"]
+    sets = ", ".join(f"{name}: {facts['images']} photos of {facts['data']}" for name, facts in protocol["sets"].items())
+    height, width = protocol["frame"]
+    return _rows(header, rows) + (
+        f"\n\nForeground IoU per image at {protocol['size'][0]}x{protocol['size'][1]} in %, in brackets boundary IoU "
+        f"({sets}). Median milliseconds of {protocol['runs']} interleaved runs on one thread, of the model alone and of a "
+        f"{width}x{height} frame with its pre- and post-processing in Python; {_machine(result)}"
+        + (f"; MediaPipe {protocol['mediapipe']}." if protocol["mediapipe"] else ".")
+    )
 
 
 def models() -> str:
@@ -191,16 +213,11 @@ def deploy() -> str:
 
 
 PAGES = {
-    "README.md": {
-        "accuracy": accuracy,
-        "classes": classes,
-        "models": models,
-        "pipeline": pipeline,
-        "kernels": kernels,
-        "instructions": instructions,
-        "interpreters": interpreters,
-    },
-    "keras_models/README.md": {"papers": papers, "deploy": deploy},
+    "README.md": {"peers": peers},
+    "docs/results.md": {"accuracy": accuracy, "classes": classes},
+    "docs/convert.md": {"models": models, "interpreters": interpreters},
+    "docs/benchmark.md": {"kernels": kernels, "instructions": instructions, "pipeline": pipeline},
+    "docs/networks.md": {"papers": papers, "deploy": deploy},
 }
 
 if __name__ == "__main__":
