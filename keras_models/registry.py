@@ -33,7 +33,7 @@ class Network:
     faithful reading, `not reproducible` when no reading gives the published figures, `own` when nothing was published;
     `reason` says why, in one line. What the papers print is in `keras_models.papers.tables`.
     task: `segmentation`, or `classification` for a network that gives one vector of logits (batch, classes).
-    recipes: how it is trained, by name, the default first; `pocket` and `drawings` are there for every segmenter.
+    recipes: how it is trained, by name, the default first; every segmenter has `pocket`, `drawings` and `tune`.
     published: how the authors' PyTorch weights become this network's, a function that makes a `pytorch.Published`.
     """
 
@@ -56,6 +56,7 @@ class Network:
         if self.task == "segmentation":
             recipes.setdefault("pocket", methods.POCKET)
             recipes.setdefault("drawings", methods.drawings())
+            recipes.setdefault("tune", methods.TUNE)
         object.__setattr__(self, "recipes", recipes)
         object.__setattr__(self, "status", self.status or ("exact" if self.paper else "own"))
 

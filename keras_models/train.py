@@ -32,7 +32,7 @@ class TrainOptions:
     cache_gb: float | None = option(
         None, least=0, help="photos kept in memory, others are read again (default: a quarter of it)"
     )
-    recipe: str | None = option(None, help="paper, pocket or drawings (default: drawings for the drawings, else paper)")
+    recipe: str | None = option(None, help="paper, pocket, tune, drawings, ... (default: tune with --weights)")
     output: str | None = option(None, metavar="DIR", help="the run folder (default: runs/NETWORK-TIME)")
     resume: str | None = option(
         None,
@@ -71,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
 def choose_recipe(options: TrainOptions) -> Recipe:
     """The recipe that the options name, with the numbers that they replace. UserError for what does not fit."""
     recipes = _network(options.network).recipes
-    chosen = options.recipe or ("drawings" if options.dataset == "drawings" else "paper")
+    fitting = "tune" if options.weights else "drawings" if options.dataset == "drawings" else "paper"
+    chosen = options.recipe or fitting
     if options.recipe is None and chosen not in recipes:
         chosen = next(iter(recipes))
     if chosen not in recipes:

@@ -265,7 +265,7 @@ MISTAKES = {
     "unknown network": (["extremec4"], "Unknown network.*Valid names: .*extremec3"),
     "no data": (["extremec3", "--dataset", "eg1800"], "needs --data-dir"),
     "missing folder": (["extremec3", "--dataset", "eg1800", "--data-dir", "nowhere"], "There is no folder nowhere"),
-    "unknown recipe": (["extremec3", "--recipe", "fast"], "no recipe 'fast'.*paper, pocket, drawings"),
+    "unknown recipe": (["extremec3", "--recipe", "fast"], "no recipe 'fast'.*paper, pocket, drawings, tune"),
     "odd size": (["extremec3", "--input-size", "50"], "multiples of 4.*48x48"),
     "no epochs": (["extremec3", "--epochs", "0"], "--epochs must be at least 1"),
     "resume nothing": (["--resume", "nowhere"], "nowhere is no run folder"),
@@ -316,3 +316,11 @@ def test_paper_recipe_is_the_published_one(capsys):
         assert (stage["epochs"], stage["batch_size"], stage["learning_rate"]) == (300, 60, 1e-3)
         assert [fraction * stage["epochs"] for fraction in stage["schedule"]["at"]] == pytest.approx([150, 250])
     assert (coarse["loss"]["kernel"], fine["loss"]["kernel"]) == (5, 15)
+
+
+def test_trained_weights_are_tuned_gently():
+    started = train.TrainOptions(network="pocketnet_m", weights="mine.keras", dataset="folder")
+    (stage,) = train.choose_recipe(started).stages
+    anew = train.choose_recipe(train.TrainOptions(network="pocketnet_m", dataset="folder"))
+    assert stage.learning_rate < min(s.learning_rate for s in anew.stages[:2])
+    assert stage.input_size is None

@@ -133,12 +133,14 @@ SCENES = Augmentation(
 
 def _scenes(size: int, epochs: int, rate: float, final: float, warmup: int = 0) -> Stage:
     stage = methods.pocket(size, epochs, rate, final, warmup)
-    return dataclasses.replace(stage, batch_size=32, optimizer=AdamW(weight_decay=2e-2), augmentation=SCENES)
+    return dataclasses.replace(
+        stage, batch_size=32, optimizer=AdamW(weight_decay=2e-2), ema=0.998, clip_norm=1.0, augmentation=SCENES
+    )
 
 
 RECIPES = {
     "pocket": Recipe(
-        "Growing input sizes, AdamW, cosine, people pasted into other photos.",
+        "Growing input sizes, AdamW, cosine, averaged weights, people pasted into other photos.",
         (
             _scenes(96, 30, 4e-3, 2.5e-3, warmup=1),
             _scenes(128, 40, 2.5e-3, 1e-3),

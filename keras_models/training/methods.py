@@ -54,6 +54,11 @@ POCKET = Recipe(
     (pocket(None, 60, 5e-3, 1e-5, warmup=2),),
 )
 
+TUNE = Recipe(
+    "From trained weights, for any network: its own size, low learning rates, averaged weights.",
+    (dataclasses.replace(pocket(None, 20, 5e-4, 1e-5, warmup=1), batch_size=16, ema=0.99, clip_norm=1.0),),
+)
+
 # -- The papers' -------------------------------------------------------------------------------------------------------
 
 PORTRAITNET = Stage(
