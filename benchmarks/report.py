@@ -88,11 +88,11 @@ def peers() -> str:
         rows.append([name, *cells, model, f"{row['frame_ms']:.1f}", f"{row['bytes'] / 1024:.0f} KiB", row["licence"]])
     header = ["model", *protocol["sets"], "model, ms", "frame, ms", "size", "licence of the weights"]
     sets = ", ".join(f"{name}: {facts['images']} photos of {facts['data']}" for name, facts in protocol["sets"].items())
-    height, width = protocol["frame"]
+    size, frame = ("x".join(map(str, sides)) for sides in (protocol["size"], reversed(protocol["frame"])))
     return _rows(header, rows) + (
-        f"\n\nForeground IoU per image at {protocol['size'][0]}x{protocol['size'][1]} in %, in brackets boundary IoU "
-        f"({sets}). Median milliseconds of {protocol['runs']} interleaved runs on one thread, of the model alone and of a "
-        f"{width}x{height} frame with its pre- and post-processing in Python; {_machine(result)}"
+        f"\n\nForeground IoU per image at {size} in %, in brackets boundary IoU ({sets}). Median milliseconds of "
+        f"{protocol['runs']} interleaved runs on one thread: the model alone, and a {frame} frame with its pre- and "
+        f"post-processing in Python; {_machine(result)}"
         + (f"; MediaPipe {protocol['mediapipe']}." if protocol["mediapipe"] else ".")
     )
 

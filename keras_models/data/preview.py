@@ -1,0 +1,78 @@
+"""Look at what a network would be shown: photos and masks after augmentation, as one picture.
+
+Each row is one photo: as it is, then as training draws it again and again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_models import command, data, pictures
+from keras_models.command import UserError, option
+from keras_models.data import pipeline
+
+
+@dataclass(frozen=True)
+class PreviewOptions:
+    """The command's flags."""
+
+    data_dir: str | None = option(None, positional=True, metavar="DIR", help="the dataset's folder")
+    dataset: str = option("folder", metavar="KIND", help="which kind of dataset it is; mix for a mix.toml")
+    network: str = option("pocketnet_m", help="whose recipe says how photos are changed")
+    recipe: str | None = option(None, help="which of its recipes (default: the first)")
+    photos: int = option(6, least=1, most=100, help="photos, one a row")
+    draws: int = option(5, least=1, most=50, help="pictures of each after augmentation")
+    seed: int = option(0, least=0, help="what is drawn follows from it")
+    output: str = option("preview.png", metavar="FILE.png", help="the picture")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. UserError for an unknown network, recipe or dataset, and for broken photos."""
+    options = command.parse(
+        PreviewOptions,
+        argv,
+        program="python -m keras_models.data preview",
+        description=__doc__,
+        example="python -m keras_models.data preview mix.toml --dataset mix -o preview.png",
+    )
+    command.load_keras()
+    from keras_models.training.loop import find_recipe
+
+    try:
+        recipe = find_recipe(options.network, options.recipe)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    pictures.write(options.output, preview(_dataset(options), recipe.stages[-1].augmentation, options))
+    print(f"{options.output}: {options.photos} photos and {options.draws} draws of each")
+    return 0
+
+
+def _dataset(options: PreviewOptions) -> data.Dataset:
+    found = data.load(options.dataset, options.data_dir, "train")
+    chosen = np.random.default_rng(options.seed).choice(len(found), 4 * options.photos, p=found.shares)
+    return found.subset(dict.fromkeys(chosen.tolist()), found.title)  # a few more than shown, to paste from
+
+
+def preview(dataset: data.Dataset, augmentation: data.Augmentation, options: PreviewOptions) -> np.ndarray:
+    """RGB uint8: a row per photo, with its mask, as it is and as augmentation makes it `options.draws` times."""
+    size = (224, 224)
+    samples, colors = pipeline.cache(dataset, size, zoom=augmentation.zoom), pictures.class_colors(dataset)
+    rows = []
+    for i in range(min(options.photos, len(samples))):
+        image, labels = samples[i]
+        shown = [(data.prepare_image(image, size), data.prepare_mask(labels, size))]
+        for draw in range(options.draws):
+            rng = np.random.default_rng((options.seed, i, draw))
+            changed, moved = augmentation.warp(image, labels, size, rng)
+            changed, moved = augmentation.compose(
+                changed, moved, lambda rng=rng: samples[int(rng.integers(len(samples)))], size, rng
+            )
+            shown.append((augmentation.recolour(changed, rng), moved))
+        rows.append(np.hstack([pictures.overlay(photo, mask, colors) for photo, mask in shown]))
+    return np.vstack(rows)
+
+
+if __name__ == "__main__":
+    command.run(main)
