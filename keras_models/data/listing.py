@@ -94,7 +94,7 @@ def divide(stems: list[str]) -> dict[str, list[str]]:
     """Eight tenths to train, one to val and one to test, the photos of a burst to the same split.
 
     A burst is what has the same name but for a number at its end, after `_`, `-`, a space, a dot or a bracket. Where
-    that leaves fewer than ten bursts, the numbers just count the photos, and each stands for itself.
+    more than a tenth of the photos have one name, the numbers just count them, and each stands for itself.
     """
     groups = bursts(stems)
     filled = dict.fromkeys(SPLITS, 0)
@@ -111,13 +111,15 @@ def bursts(stems: list[str]) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
     for stem in stems:
         groups.setdefault(re.sub(r"[ _.(-]+\d+\)?$", "", stem), []).append(stem)
-    return list(groups.values()) if len(groups) >= 10 else [[stem] for stem in stems]
+    most = len(stems) / 10
+    return [part for group in groups.values() for part in ([group] if len(group) <= most else [[s] for s in group])]
 
 
 def division_note(stems: list[str]) -> str:
     """What `divide` does with `stems`, in a sentence."""
     groups = bursts(stems)
-    kept = f", {len(groups)} groups of one name kept together" if len(groups) < len(stems) else ""
+    several = sum(len(group) > 1 for group in groups)
+    kept = f", {several} groups of one name kept together" if several else ""
     counts = ", ".join(f"{len(found)} {split}" for split, found in divide(stems).items())
     return f"No lists: the {len(stems)} photos are divided by their names{kept}: {counts}."
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import scipy.sparse
 
-SAME, SIMILAR = (6, 4.0), (16, 14.0)  # of 127 bits, and grey levels of 255: at most as far apart
+# At most as far apart: of 127 bits, and in grey levels of 255 on average and anywhere.
+SAME, SIMILAR = (6, 3, 16), (16, 14, 255)
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,18 @@ def code(image: np.ndarray) -> Code:
 
 def groups(codes: list[Code], same: bool) -> list[list[int]]:
     """Indices of photos that are the `same`, but for scale and compression, or else nearly so; two at least."""
-    most_bits, most_grey = SAME if same else SIMILAR
+    most_bits, mean_grey, most_grey = SAME if same else SIMILAR
     signs = np.array([each.bits for each in codes], np.float32).reshape(len(codes), -1) * 2 - 1
     pairs = []
     for first in range(0, len(codes), 1024):
         apart = (signs.shape[1] - signs[first : first + 1024] @ signs.T) / 2
         rows, columns = np.nonzero(apart <= most_bits)
         pairs += [(r + first, c) for r, c in zip(rows.tolist(), columns.tolist(), strict=True) if r + first < c]
-    close = [(a, b) for a, b in pairs if np.abs(codes[a].tiny.astype(np.int16) - codes[b].tiny).mean() <= most_grey]
+    close = []
+    for a, b in pairs:
+        apart = np.abs(codes[a].tiny.astype(np.int16) - codes[b].tiny)
+        if apart.mean() <= mean_grey and apart.max() <= most_grey:
+            close.append((a, b))
     graph = scipy.sparse.coo_array(
         (np.ones(len(close)), tuple(np.array(close, int).reshape(-1, 2).T)), shape=(len(codes), len(codes))
     )
