@@ -89,7 +89,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             nonce = secrets.token_urlsafe(16)
             page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8").replace("NONCE", nonce)
             policy = (
-                f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' blob:; "
+                f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; "
                 "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
             )
             self._send(200, "text/html; charset=utf-8", page.encode(), {"Content-Security-Policy": policy})
