@@ -1,6 +1,6 @@
 """Write what the page's tests compare with, computed by the project's own Python: golden vectors and a clip.
 
-    python web_demo/golden.py [--clip VIDEO --size 1280x720 --frames 60]
+    python web_demo/golden.py [--clip VIDEO --size 1280x720 --frames 60 --rate 30]
 
 Each array is one little-endian file build/golden/NAME.bin; golden.json beside them holds types and shapes. The clip
 (build/golden/clip.y4m) feeds Chromium's fake camera; without a VIDEO it shows drawn portraits.
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, help="video of a person (default: drawings)")
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the clip")
     parser.add_argument("--frames", type=int, default=45)
+    parser.add_argument("--rate", type=int, default=30, help="frames per second of the clip")
     options = parser.parse_args()
     random = np.random.default_rng(7)
     frames = list(islice(clip_frames(options.clip, tuple(map(int, options.size.split("x")))), options.frames))
@@ -41,7 +42,7 @@ def main() -> None:
     for path in sorted(PRESETS.glob("*/*.tflite")):
         arrays |= {f"{path.stem}/{name}": array for name, array in whole_road(path, frames).items()}
     cv2.imwrite(str(OUTPUT / "photo.png"), cv2.cvtColor(frames[0], cv2.COLOR_RGB2BGR))
-    write_y4m(OUTPUT / "clip.y4m", frames)
+    write_y4m(OUTPUT / "clip.y4m", frames, options.rate)
     index = {}
     for name, array in arrays.items():
         path = OUTPUT / f"{name}.bin"
@@ -69,11 +70,11 @@ def cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(predict._cover(image, size[::-1]))
 
 
-def write_y4m(path: Path, frames: list[np.ndarray]) -> None:
-    """Uncompressed 4:2:0 frames, 30 per second: what Chromium's fake camera reads, again and again."""
+def write_y4m(path: Path, frames: list[np.ndarray], rate: int) -> None:
+    """Uncompressed 4:2:0 frames: what Chromium's fake camera reads, again and again."""
     height, width = frames[0].shape[:2]
     with path.open("wb") as file:
-        file.write(f"YUV4MPEG2 W{width} H{height} F30:1 Ip A1:1 C420jpeg\n".encode())
+        file.write(f"YUV4MPEG2 W{width} H{height} F{rate}:1 Ip A1:1 C420jpeg\n".encode())
         for frame in frames:
             file.write(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes())
 

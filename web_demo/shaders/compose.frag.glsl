@@ -1,10 +1,10 @@
-// The finished picture at full size: one texture of the photo, one of the mask's lines, one of what is behind.
+// The finished picture at full size, a program for each EFFECT (EFFECTS in renderer.ts): branches cost where no GPU is.
+// One texture of the photo, one of the mask's lines, one of what is behind.
 uniform sampler2D picture;
 uniform sampler2D lines; // slope and offset of the mask
 uniform sampler2D behind; // colour * weight and weight of a blur, or a picture
 uniform usampler2D classes; // of each pixel of the network's output
 uniform sampler2D palette; // 256 x 1: a class's colour; opacity 0 for what is left as it is
-uniform int effect; // EFFECTS in renderer.ts
 uniform vec3 paint;
 uniform float threshold;
 uniform vec2 target; // (width, height)
@@ -43,26 +43,24 @@ void main() {
   vec2 seen = vec2(gl_FragCoord.x / target.x, 1.0 - gl_FragCoord.y / target.y);
   vec2 at = vec2(mirror ? 1.0 - seen.x : seen.x, seen.y);
   vec3 rgb = texture(picture, at).rgb;
-  if (effect == 0) {
-    color = vec4(rgb, 1.0);
-    return;
-  }
-  if (effect == 6) {
-    vec4 tint = texelFetch(palette, ivec2(int(classAt(at)), 0), 0);
-    color = vec4(mix(rgb, tint.rgb, 0.5 * tint.a), 1.0);
-    return;
-  }
+#if EFFECT == 0
+  color = vec4(rgb, 1.0);
+#elif EFFECT == 6
+  vec4 tint = texelFetch(palette, ivec2(int(classAt(at)), 0), 0);
+  color = vec4(mix(rgb, tint.rgb, 0.5 * tint.a), 1.0);
+#else
   float front = opacity(texture(lines, at).xy, rgb, threshold);
-  if (effect == 1) {
-    vec4 blurred = texture(behind, at);
-    color = vec4(mix(blurred.rgb / blurred.a, rgb, front), 1.0);
-  } else if (effect == 2) {
-    color = vec4(mix(texture(behind, (seen - 0.5) * cover + 0.5).rgb, rgb, front), 1.0);
-  } else if (effect == 3) {
-    color = vec4(mix(paint, rgb, front), 1.0);
-  } else if (effect == 4) {
-    color = vec4(rgb * front, front);
-  } else {
-    color = vec4(mix(rgb, paint, 0.5 * front), 1.0);
-  }
+#if EFFECT == 1
+  vec4 blurred = texture(behind, at);
+  color = vec4(mix(blurred.rgb / blurred.a, rgb, front), 1.0);
+#elif EFFECT == 2
+  color = vec4(mix(texture(behind, (seen - 0.5) * cover + 0.5).rgb, rgb, front), 1.0);
+#elif EFFECT == 3
+  color = vec4(mix(paint, rgb, front), 1.0);
+#elif EFFECT == 4
+  color = vec4(rgb * front, front);
+#else
+  color = vec4(mix(rgb, paint, 0.5 * front), 1.0);
+#endif
+#endif
 }

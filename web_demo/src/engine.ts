@@ -28,6 +28,7 @@ export class Engine {
   private scene = 0; // results of an earlier model or source are dropped
   private fresh = true; // no mask before this one
   private pace = 1; // of moving pictures' size, what the device can draw
+  private droppedBefore = 0;
   /** The look as it was chosen last. */
   choices: Choices;
   /** Pixels of the place where pictures are seen, and whether they fill it; more are not drawn of moving ones. */
@@ -90,6 +91,7 @@ export class Engine {
     this.scene++;
     this.fresh = true;
     this.pace = 1;
+    this.droppedBefore = 0;
     this.stats.reset();
   }
 
@@ -143,7 +145,6 @@ export class Engine {
     this.droppedBefore = stats.dropped;
     if (stats.summary()!.fps < SLOW) this.pace = Math.max(SMALLEST, 0.8 * this.pace);
   }
-  private droppedBefore = 0;
 }
 
 export interface Times {

@@ -36,6 +36,7 @@ let spec: ModelSpec | null = null;
 let source: Moving | null = null;
 let facing: 'user' | 'environment' = 'user';
 let recorder: MediaRecorder | null = null;
+let awake: WakeLockSentinel | null = null;
 let renderer: Renderer;
 let engine: Engine;
 const segmenter = new Segmenter();
@@ -61,7 +62,10 @@ async function main(): Promise<void> {
 async function becomesIsolated(): Promise<boolean> {
   if (!navigator.serviceWorker || import.meta.env.DEV) return false;
   try {
-    await navigator.serviceWorker.register('sw.js');
+    const registration = await navigator.serviceWorker.register('sw.js');
+    registration.onupdatefound = () => {
+      if (registration.active) say('A newer version of this page is there. It opens once all its tabs were closed.');
+    };
   } catch {
     return false; // private windows of some browsers have none
   }
@@ -91,10 +95,10 @@ async function openModel(file: string): Promise<void> {
   say(`Opening ${chosen.spec.name} …`, true);
   const response = await fetch(`models/${chosen.file}`);
   if (!response.ok) throw new Error(`models/${chosen.file} is not on the server (${response.status}).`);
-  const processor = await segmenter.open(new Uint8Array(await response.arrayBuffer()), chosen.spec, settings.gpu);
+  const { processor, reason } = await segmenter.open(new Uint8Array(await response.arrayBuffer()), chosen.spec, settings.gpu);
   spec = chosen.spec;
   settings.model = chosen.file;
-  get('processor').textContent = `Now: ${processor}.`;
+  get('processor').textContent = `Now: ${processor}${reason ? `, ${reason}` : ''}.`;
   document.documentElement.dataset.processor = processor;
   document.documentElement.dataset.model = chosen.file;
   get('model-words').textContent = describe(spec);
@@ -199,7 +203,7 @@ async function startCamera(): Promise<void> {
   source = await camera(facing, frame, (why) => (leave(), say(why)));
   say('');
   opened();
-  await navigator.wakeLock?.request('screen').catch(() => null);
+  awake = (await navigator.wakeLock?.request('screen').catch(() => null)) ?? null;
 }
 
 async function openFile(file: Blob | undefined): Promise<void> {
@@ -227,6 +231,8 @@ function leave(): void {
   recorder?.stop();
   source?.stop();
   source = null;
+  void awake?.release();
+  awake = null;
   engine.clear();
   refresh();
 }

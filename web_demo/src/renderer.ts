@@ -40,12 +40,11 @@ export interface Shot {
 }
 
 type Source = TexImageSource & { width?: number; height?: number };
-const PROGRAMS = { box, compose, gauss, line, moments, resize, shrink };
+const SHADERS = { box, compose, gauss, line, moments, resize, shrink };
 
 export class Renderer {
   private readonly gl: WebGL2RenderingContext;
-  private readonly programs: Record<keyof typeof PROGRAMS, WebGLProgram>;
-  private readonly places = new Map<WebGLProgram, Map<string, WebGLUniformLocation | null>>();
+  private readonly programs = new Map<string, { id: WebGLProgram; places: Map<string, WebGLUniformLocation | null> }>();
   private readonly real: number; // a format that can be drawn to, for values beyond 0-1
   private readonly textures = new Map<string, Texture>();
   private background: Texture | null = null;
@@ -60,9 +59,6 @@ export class Renderer {
     if (!full && !gl.getExtension('EXT_color_buffer_half_float'))
       throw new Error('This device cannot draw to half-float textures, which the page needs.');
     this.real = full ? gl.RGBA32F : gl.RGBA16F;
-    this.programs = Object.fromEntries(
-      Object.entries(PROGRAMS).map(([name, source]) => [name, this.compile(name, source)]),
-    ) as typeof this.programs;
     gl.disable(gl.DITHER);
   }
 
@@ -101,7 +97,7 @@ export class Renderer {
 
   /** Draws a picture with its mask, `scale` times its size; without a mask, the picture alone. */
   show({ picture, small }: Shot, mask: Mask | null, look: Look, scale = 1): void {
-    const { canvas } = this;
+    const { canvas, gl } = this;
     const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(scale * side)));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     let effect: keyof typeof EFFECTS = mask ? look.effect : 'none';
@@ -112,14 +108,15 @@ export class Renderer {
     const behind = effect === 'blur' ? this.behind! : (this.background ?? picture);
     const classes = this.classes(effect === 'parts' ? mask : null);
     const larger = Math.max(width / behind.width, height / behind.height);
-    this.draw('compose', null, {
+    const values = {
       ...{ picture, lines, behind, classes, palette: this.textures.get('palette') ?? picture, threshold },
-      effect: { int: EFFECTS[effect] },
       paint: look.paint,
       target: [width, height],
       cover: [width / (behind.width * larger), height / (behind.height * larger)],
       mirror: { int: look.mirror ? 1 : 0 },
-    });
+    };
+    this.filter(picture, scale === 1 ? gl.NEAREST : gl.LINEAR); // pixel on pixel needs no mixing: dear without a GPU
+    this.draw('compose', null, values, `#define EFFECT ${EFFECTS[effect]}\n`);
   }
 
   /** Slope and offset of the mask's local lines (the guided filter), or the mask itself. */
@@ -139,7 +136,7 @@ export class Renderer {
       return to;
     };
     const moments = mean('a', place('c'));
-    const result = this.texture('lines', width, height, gl.RGBA16F, gl.LINEAR);
+    const result = this.texture('lines', width, height, gl.RG16F, gl.LINEAR);
     this.draw('line', refine ? place('a') : result, { moments, refine: { int: refine ? 1 : 0 } });
     return refine ? mean('a', result) : result;
   }
@@ -148,11 +145,14 @@ export class Renderer {
   private blur(picture: Texture, lines: Texture, { blur, threshold }: Look): Texture {
     const { gl } = this;
     const sigma = blur * Math.max(picture.width, picture.height);
-    const factor = 2 ** Math.max(2, Math.ceil(Math.log2(sigma / 5)));
+    const factor = Math.max(1, sigma / 2.8);
     const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side / factor)));
     const place = (name: string) => this.texture(name, width, height, gl.RGBA16F, gl.LINEAR);
+    this.filter(picture, gl.LINEAR);
     this.draw('shrink', place('blur a'), { picture, lines, threshold, target: [width, height] });
-    const step = { sigma: sigma / factor };
+    const halves = Array.from({ length: 9 }, (_, i) => Math.exp(-0.5 * (i * factor / sigma) ** 2));
+    const total = 2 * halves.reduce((sum, weight) => sum + weight) - halves[0];
+    const step = { weights: { floats: halves.map((weight) => weight / total) } };
     this.draw('gauss', place('blur b'), { plane: this.textures.get('blur a')!, direction: { ints: [1, 0] }, ...step });
     this.draw('gauss', place('blur a'), { plane: this.textures.get('blur b')!, direction: { ints: [0, 1] }, ...step });
     return this.textures.get('blur a')!;
@@ -181,19 +181,24 @@ export class Renderer {
       gl.deleteFramebuffer(texture.frame ?? null);
     }
     texture = { id: gl.createTexture()!, width, height };
-    gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, texture.id);
+    this.filter(texture, filter);
     gl.texStorage2D(gl.TEXTURE_2D, 1, format, width, height);
-    for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
     for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
     this.textures.set(name, texture);
     return texture;
   }
 
-  /** One pass of a shader into a texture (null: the canvas). A number is a float, a Texture its sampler. */
-  private draw(name: keyof typeof PROGRAMS, to: Texture | null, values: Record<string, Uniform>): void {
+  private filter(texture: Texture, filter: number): void {
     const { gl } = this;
-    const program = this.programs[name];
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, texture.id);
+    for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
+  }
+
+  /** One pass of a shader into a texture (null: the canvas). A number is a float, a Texture its sampler. */
+  private draw(name: keyof typeof SHADERS, to: Texture | null, values: Record<string, Uniform>, defines = ''): void {
+    const { gl } = this;
+    const { id, places } = this.program(name, defines);
     if (to && !to.frame) {
       to.frame = gl.createFramebuffer()!;
       gl.bindFramebuffer(gl.FRAMEBUFFER, to.frame);
@@ -201,13 +206,16 @@ export class Renderer {
     }
     gl.bindFramebuffer(gl.FRAMEBUFFER, to?.frame ?? null);
     gl.viewport(0, 0, to?.width ?? this.canvas.width, to?.height ?? this.canvas.height);
-    gl.useProgram(program);
+    gl.useProgram(id);
     let unit = 0;
     for (const [key, value] of Object.entries(values)) {
-      const place = this.place(program, key);
+      if (!places.has(key)) places.set(key, gl.getUniformLocation(id, key));
+      const place = places.get(key)!;
+      if (!place) continue; // another effect's
       if (typeof value === 'number') gl.uniform1f(place, value);
       else if (Array.isArray(value)) (value.length === 2 ? gl.uniform2fv : gl.uniform3fv).call(gl, place, value);
       else if ('int' in value) gl.uniform1i(place, value.int);
+      else if ('floats' in value) gl.uniform1fv(place, value.floats);
       else if ('ints' in value) gl.uniform2iv(place, value.ints);
       else {
         gl.activeTexture(gl.TEXTURE0 + unit);
@@ -218,11 +226,12 @@ export class Renderer {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  private place(program: WebGLProgram, key: string): WebGLUniformLocation | null {
-    let known = this.places.get(program);
-    if (!known) this.places.set(program, (known = new Map()));
-    if (!known.has(key)) known.set(key, this.gl.getUniformLocation(program, key));
-    return known.get(key)!;
+  private program(name: keyof typeof SHADERS, defines: string) {
+    const known = this.programs.get(name + defines);
+    if (known) return known;
+    const made = { id: this.compile(name, defines + SHADERS[name]), places: new Map() };
+    this.programs.set(name + defines, made);
+    return made;
   }
 
   private compile(name: string, fragment: string): WebGLProgram {
@@ -243,4 +252,4 @@ export class Renderer {
   }
 }
 
-type Uniform = number | number[] | { int: number } | { ints: number[] } | Texture;
+type Uniform = number | number[] | { int: number } | { ints: number[] } | { floats: number[] } | Texture;

@@ -21,6 +21,8 @@ export interface Answer {
   problem?: string;
   /** What runs the model, in words. */
   processor?: string;
+  /** Why it is not the GPU. */
+  reason?: string;
   mask?: Mask;
   /** Of packing, the network and reading its output. */
   ms?: number;
@@ -43,9 +45,9 @@ export class Segmenter {
   }
 
   /** Opens a model and tells what runs it. Rejects with a sentence for the person. */
-  async open(model: Uint8Array, spec: ModelSpec, gpu: boolean): Promise<string> {
+  open(model: Uint8Array, spec: ModelSpec, gpu: boolean): Promise<Answer> {
     const wasm = new URL('wasm/', document.baseURI).href;
-    return (await this.ask({ kind: 'open', wasm, model, spec, gpu })).processor!;
+    return this.ask({ kind: 'open', wasm, model, spec, gpu });
   }
 
   /** The mask of RGBA pixels at the model's input size. */

@@ -1,6 +1,6 @@
 /** The network beside the page: opens models, runs them one picture after the other, keeps the previous mask. */
 
-import { type CompiledModel, isWebGPUSupported, loadAndCompile, loadLiteRt, supportsFeature, Tensor } from '@litertjs/core';
+import { type CompiledModel, getWebGpuDevice, isWebGPUSupported, loadAndCompile, loadLiteRt, supportsFeature, Tensor } from '@litertjs/core';
 import type { Answer, Request } from './segmenter.ts';
 import type { ModelSpec } from './spec.ts';
 import { fillContours, type Mask, packInput, readOutput, smooth } from './tensor.ts';
@@ -21,7 +21,7 @@ async function load(folder: string): Promise<void> {
   await loadLiteRt(folder, { threads: threads > 1 });
 }
 
-async function open(request: Extract<Request, { kind: 'open' }>): Promise<string> {
+async function open(request: Extract<Request, { kind: 'open' }>): Promise<Pick<Answer, 'processor' | 'reason'>> {
   runtime ??= load(request.wasm);
   await runtime;
   spec = request.spec;
@@ -29,15 +29,14 @@ async function open(request: Extract<Request, { kind: 'open' }>): Promise<string
   model?.delete();
   model = undefined;
   const cpu = await compile(request.model, 'wasm');
-  const gpu = request.gpu && isWebGPUSupported() ? await trusted(request.model, cpu) : 'no WebGPU here';
+  const gpu = request.gpu ? await trusted(request.model, cpu) : 'as chosen';
   if (typeof gpu === 'string') {
     model = cpu;
-    const onCpu = `CPU (WebAssembly, ${threads} ${threads > 1 ? 'threads' : 'thread'})`;
-    return request.gpu ? `${onCpu}; ${gpu}` : onCpu;
+    return { processor: `CPU (WebAssembly, ${threads} ${threads > 1 ? 'threads' : 'thread'})`, reason: gpu };
   }
   cpu.delete();
   model = gpu;
-  return 'GPU (WebGPU)';
+  return { processor: 'GPU (WebGPU)' };
 }
 
 async function compile(bytes: Uint8Array, accelerator: 'wasm' | 'webgpu'): Promise<CompiledModel> {
@@ -55,6 +54,7 @@ async function compile(bytes: Uint8Array, accelerator: 'wasm' | 'webgpu'): Promi
 
 /** The model on the GPU if all of it runs there, gives the mask that `cpu` gives and is no slower; else why not. */
 async function trusted(bytes: Uint8Array, cpu: CompiledModel): Promise<CompiledModel | string> {
+  if (!isWebGPUSupported() || !getWebGpuDevice()) return 'there is no WebGPU';
   let gpu: CompiledModel | undefined;
   try {
     gpu = await compile(bytes, 'webgpu');
@@ -99,7 +99,7 @@ let queue = Promise.resolve();
 self.onmessage = ({ data }: MessageEvent<Request>) => {
   queue = queue.then(async () => {
     try {
-      const answer: Answer = data.kind === 'open' ? { id: data.id, processor: await open(data) } : await run(data);
+      const answer: Answer = data.kind === 'open' ? { id: data.id, ...(await open(data)) } : await run(data);
       self.postMessage(answer);
     } catch (error) {
       self.postMessage({ id: data.id, problem: error instanceof Error ? error.message : String(error) } satisfies Answer);

@@ -32,33 +32,37 @@ afterAll(async () => {
 const LOOK: Look = { effect: 'cutout', blur: 0.03, paint: [0, 0, 0], refine: false, threshold: 0.5, mirror: false };
 
 interface Job {
-  photo: number[];
+  /** RGBA; travels as Base64, like the mask's floats: Playwright takes seconds for long lists of numbers. */
+  photo: Uint8Array;
   width: number;
   height: number;
   input: { width: number; height: number };
   look?: Look;
-  mask?: { width: number; height: number; foreground: number[]; classes: number[] | null };
+  mask?: { width: number; height: number; foreground: Float32Array; classes: number[] | null };
   colors?: number[][];
 }
 
 /** The network's input and, with a mask, the drawn RGBA picture, both with their first row first. */
 async function draw(job: Job): Promise<{ input: Uint8Array; drawn: Uint8Array }> {
+  const base64 = ({ buffer, byteOffset, byteLength }: Uint8Array | Float32Array) => Buffer.from(buffer, byteOffset, byteLength).toString('base64');
+  const sent = { ...job, photo: base64(job.photo), mask: job.mask && { ...job.mask, foreground: base64(job.mask.foreground) } };
   const { input, drawn } = await page.evaluate((job) => {
     const { renderer } = window as any;
-    const photo = new ImageData(new Uint8ClampedArray(job.photo), job.width, job.height);
+    const bytes = (text: string) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const photo = new ImageData(new Uint8ClampedArray(bytes(job.photo)), job.width, job.height);
     if (job.colors) renderer.setPalette(job.colors);
     const { shot, rgba } = renderer.take(photo, job.width, job.height, 0, job.input);
     const text = (values: Uint8Array) => Array.from(values, (value) => String.fromCharCode(value)).join('');
     if (!job.mask) return { input: text(rgba), drawn: '' };
     const { foreground, classes, ...size } = job.mask;
-    renderer.show(shot, { ...size, foreground: new Float32Array(foreground), classes: classes && new Uint8Array(classes) }, job.look);
+    renderer.show(shot, { ...size, foreground: new Float32Array(bytes(foreground).buffer), classes: classes && new Uint8Array(classes) }, job.look);
     const gl = renderer.canvas.getContext('webgl2');
     const pixels = new Uint8Array(4 * job.width * job.height);
     gl.readPixels(0, 0, job.width, job.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
     const row = (y: number) => pixels.subarray(4 * job.width * y, 4 * job.width * (y + 1));
     const rows = Array.from({ length: job.height }, (_, y) => text(row(job.height - 1 - y)));
     return { input: text(rgba), drawn: rows.join('') };
-  }, job);
+  }, sent);
   return { input: new Uint8Array(Buffer.from(input, 'latin1')), drawn: new Uint8Array(Buffer.from(drawn, 'latin1')) };
 }
 
@@ -69,7 +73,7 @@ const scaled = (values: Float32Array) => values.map((value) => 255 * value);
 test.each(['24x16', '97x71', '130x99', '1x1'])('a photo at the size %s is what OpenCV makes of it', async (size) => {
   const { values, shape: [height, width] } = golden('photo');
   const [rows, columns] = size.split('x').map(Number);
-  const { input } = await draw({ photo: [...rgba(values as Uint8Array)], width, height, input: { width: columns, height: rows } });
+  const { input } = await draw({ photo: rgba(values as Uint8Array), width, height, input: { width: columns, height: rows } });
   const { most, mean } = compare(rgb(input), bytes(`resized-${size}`));
   expect(most).toBeLessThanOrEqual(1); // a place between two pixels has fewer digits in a float than in a double
   expect(mean).toBeLessThan(0.005);
@@ -77,8 +81,8 @@ test.each(['24x16', '97x71', '130x99', '1x1'])('a photo at the size %s is what O
 
 function person(look: Partial<Look>): Job {
   const { values, shape: [height, width] } = golden('large');
-  const mask = { width: 160, height: 160, foreground: [...floats('mask')], classes: null };
-  return { photo: [...rgba(values as Uint8Array)], width, height, input: { width: 160, height: 160 }, mask, look: { ...LOOK, ...look } };
+  const mask = { width: 160, height: 160, foreground: floats('mask'), classes: null };
+  return { photo: rgba(values as Uint8Array), width, height, input: { width: 160, height: 160 }, mask, look: { ...LOOK, ...look } };
 }
 
 test('the opacity without refinement is that of predict', async () => {
@@ -105,9 +109,9 @@ test('the mask is tinted as predict tints it', async () => {
 });
 
 test('classes are shown in their colours, a black one as the photo is', async () => {
-  const photo = new Array(4 * 8 * 8).fill(100);
+  const photo = new Uint8Array(4 * 8 * 8).fill(100);
   const colors = [[0, 0, 0], [200, 0, 0], [0, 0, 200]];
-  const mask = { width: 4, height: 1, foreground: [0, 1, 1, 1], classes: [0, 0, 1, 2] };
+  const mask = { width: 4, height: 1, foreground: Float32Array.of(0, 1, 1, 1), classes: [0, 0, 1, 2] };
   const { drawn } = await draw({ photo, width: 8, height: 8, input: { width: 4, height: 4 }, colors, mask, look: { ...LOOK, effect: 'parts' } });
   const row = (at: number) => [...channel(drawn, at).subarray(24, 32)];
   expect(row(0)).toEqual([100, 100, 100, 100, 150, 150, 50, 50]);
@@ -115,8 +119,8 @@ test('classes are shown in their colours, a black one as the photo is', async ()
 });
 
 test('a mirrored picture keeps its background unmirrored', async () => {
-  const photo = [...rgba(Uint8Array.from([10, 10, 10, 20, 20, 20]))];
-  const mask = { width: 2, height: 1, foreground: [1, 0], classes: null };
+  const photo = rgba(Uint8Array.of(10, 10, 10, 20, 20, 20));
+  const mask = { width: 2, height: 1, foreground: Float32Array.of(1, 0), classes: null };
   await page.evaluate(() => {
     const canvas = Object.assign(document.createElement('canvas'), { width: 2, height: 1 });
     const context = canvas.getContext('2d')!;
