@@ -151,24 +151,16 @@ def fast_guided_alpha(mask: np.ndarray, small: np.ndarray, large: np.ndarray) ->
 
 
 def whole_road(path: Path, frames: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """From a photo to the person's opacity or the classes, as `predict` goes with the model at `path`."""
+    """From a photo to the person's opacity, as `predict` goes with the model at `path`; nothing for streets."""
     segmenter = runtime.Segmenter(path)
     spec, (photo, *_) = segmenter.spec, frames
-    logits = segmenter.logits(photo)
-    vectors = {
-        "input": segmenter._quantize(data.prepare_image(photo, segmenter.input_size)),
-        "labels": predict.labels_at(
-            logits if logits.shape[-1] > 1 else np.concatenate([0 * logits, logits], -1), photo.shape[:2]
-        ),
-    }
     if spec["labels"][0] != "background":
-        return vectors
-    probability = predict.foreground(logits)
+        return {}
+    probability = predict.foreground(segmenter.logits(photo))
     if segmenter.fills_contours:
         probability = predict.fill_contours(probability, spec["threshold"])
     masks = [predict.alpha(predict.foreground(segmenter.logits(frame)), frame, refine=False) for frame in frames[::3]]
     return {
-        **vectors,
         "alpha": np.round(255 * predict.alpha(probability, photo, refine=False)).astype(np.uint8),
         "alpha-refined": np.round(255 * predict.alpha(probability, photo, refine=True)).astype(np.uint8),
         "clip": np.round(255 * np.stack(masks)).astype(np.uint8),
