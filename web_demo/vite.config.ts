@@ -68,7 +68,7 @@ export default defineConfig(({ mode }) => ({
   test: {
     include: [mode === 'bench' ? 'test/bench.ts' : 'test/*.test.ts'],
     fileParallelism: false,
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 }));

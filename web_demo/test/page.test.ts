@@ -41,7 +41,7 @@ async function openFile(file: string | { name: string; mimeType: string; buffer:
 }
 const frames = async () => Number(/(\d+),/.exec(await page.locator('#stats dt:text-is("Frames") + dd').innerText({ timeout: 20_000 }))![1]);
 const reached = (count: number) =>
-  page.waitForFunction((count) => Number(/Frames\n(\d+),/.exec(document.getElementById('stats')!.innerText)?.[1]) >= count, count, { timeout: 60_000 });
+  page.waitForFunction((count) => Number(/Frames\n(\d+),/.exec(document.getElementById('stats')!.innerText)?.[1]) >= count, count, { timeout: 120_000 });
 
 async function saved(): Promise<Buffer> {
   const download = page.waitForEvent('download');
