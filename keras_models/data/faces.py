@@ -68,7 +68,7 @@ DETECTORS = {
         Haar("frontalface_default", 1.05, 3),
         Haar("profileface", 1.05, 3),
     ),
-    "haar-frontal": (Haar("frontalface_alt2", 1.1, 3),),
+    "haar-frontal": (Haar("frontalface_alt2", 1.1, 3, longer_side=480),),  # quick, for people near the camera
 }
 
 
