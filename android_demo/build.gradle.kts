@@ -1,4 +1,4 @@
 plugins {
-    id("com.android.application") version "8.12.0" apply false
-    id("org.jetbrains.kotlin.android") version "2.2.21" apply false
+    alias(libs.plugins.android) apply false
+    alias(libs.plugins.kotlin) apply false
 }

@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Builds a signed debug APK without Google's SDK: Kotlin, r8 (D8) and TensorFlow Lite from Maven Central, the Android
-# framework's classes from org.robolectric:android-all, aapt2, zipalign and apksigner from Debian.
+# Builds a signed APK without Google's SDK: Kotlin, r8 and TensorFlow Lite from Maven Central, the Android framework's
+# classes from org.robolectric:android-all, aapt2, zipalign and apksigner from Debian.
 #
-#     android_demo/build_apk.sh [MODEL.tflite ...]      -> android_demo/build/pocketseg-debug.apk
+#     android_demo/build_apk.sh [--release] [MODEL.tflite ...]      -> android_demo/build/pocketseg-{debug,release}.apk
+#
+# The release APK is shrunk and not debuggable. It is signed with the debug key unless KEYSTORE names a keystore
+# (KEYSTORE_PASS its password, as apksigner's --ks-pass takes it).
 set -euo pipefail
 models=()
-for model in "$@"; do models+=("$(realpath "$model")"); done
+mode=debug
+for model in "$@"; do
+    if [ "$model" = --release ]; then mode=release; else models+=("$(realpath "$model")"); fi
+done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 missing=()
@@ -19,6 +25,9 @@ if [ ${#missing[@]} -gt 0 ]; then
         "unzip aapt zipalign apksigner android-framework-res" >&2
     exit 2
 fi
+
+# Short runs: the second compiler and a parallel collector would cost more than they give.
+java="java -Xmx2g -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 step() { echo "[$(date +%T)] $*"; }
 
@@ -39,29 +48,39 @@ jars() { printf '%s:' "$@"; }
 compile() {
     local classpath=$1 output=$2
     shift 2
-    java -Xmx2g -cp "$(jars build/pieces/compiler/*.jar)" org.jetbrains.kotlin.cli.jvm.K2JVMCompiler \
+    $java -cp "$(jars build/pieces/compiler/*.jar)" org.jetbrains.kotlin.cli.jvm.K2JVMCompiler \
         -no-reflect -no-stdlib -jvm-target 11 -Werror -cp "$classpath" -d "$output" "$@"
 }
 
-build() {
+# Resources, manifest and assets of a debug or release build -> $out/linked-MODE.apk
+link() {
+    local debuggable=()
+    if [ "$1" = debug ]; then debuggable=(--debug-mode); fi
+    # Debian's aapt2 is of Android 10 and does not know uses-native-library; it writes the element all the same.
+    aapt2 link -I "$framework" --warn-manifest-validation --manifest "$out/AndroidManifest.xml" --java "$out/generated" \
+        --proguard "$out/resources.pro" -A app/src/main/assets --min-sdk-version 26 --target-sdk-version 36 \
+        --compile-sdk-version-code 36 --compile-sdk-version-name 16 --version-code 1 --version-name 1.0 \
+        ${debuggable[@]+"${debuggable[@]}"} -0 .tflite -o "$out/linked-$1.apk" "$out/resources.zip" \
+        2> >(grep -v 'unexpected element <uses-native-library>' >&2)
+}
+
+# Models, resources and classes, the same for both modes.
+compile_app() {
     pieces compiler
     pieces app
     pieces framework
-    local out=build/apk
     rm -rf "$out"
-    mkdir -p "$out"/{classes,dex,generated,root}
+    mkdir -p "$out"/{classes,generated}
 
     step "models"
     python3 copy_models.py ${models[@]+"${models[@]}"}
 
     step "resources"
     aapt2 compile --dir app/src/main/res -o "$out/resources.zip"
-    # What Gradle takes from app/build.gradle.kts: the package and the numbers below.
+    # What Gradle takes from app/build.gradle.kts: the package and the numbers of link.
     sed -e 's/\${applicationId}/pocketseg.demo/' -e 's/<manifest /<manifest package="pocketseg.demo" /' \
         app/src/main/AndroidManifest.xml >"$out/AndroidManifest.xml"
-    aapt2 link -I "$framework" --manifest "$out/AndroidManifest.xml" --java "$out/generated" -A app/src/main/assets \
-        --min-sdk-version 26 --target-sdk-version 36 --compile-sdk-version-code 36 --compile-sdk-version-name 16 \
-        --version-code 1 --version-name 1.0 --debug-mode -0 .tflite -o "$out/linked.apk" "$out/resources.zip"
+    link debug
 
     step "Kotlin"
     local archive name
@@ -74,29 +93,48 @@ build() {
     local libraries
     libraries=$(jars build/pieces/app/*.jar "$out"/aar/*/classes.jar)
     compile "$out/classes:$libraries$(jars build/pieces/framework/*.jar)" "$out/classes" app/src/main/kotlin
-
-    step "dex"
     (cd "$out/classes" && zip -q -r ../classes.jar .)
-    java -Xmx2g -cp "$(echo build/pieces/compiler/r8-*.jar)" com.android.tools.r8.D8 --debug --min-api 26 \
-        --lib build/pieces/framework/*.jar --output "$out/root" \
-        "$out/classes.jar" build/pieces/app/*.jar "$out"/aar/*/classes.jar
+}
 
-    step "package and sign"
-    local abi
-    for abi in arm64-v8a x86_64; do
-        mkdir -p "$out/root/lib/$abi"
-        cp "$out"/aar/*/jni/"$abi"/*.so "$out/root/lib/$abi/"
+# package debug|release
+package() {
+    local root="$out/root-$1" abi rules=() archive
+    mkdir -p "$root"
+    step "dex, $1"
+    if [ "$1" = debug ]; then
+        $java -cp "$(echo build/pieces/compiler/r8-*.jar)" com.android.tools.r8.D8 --debug --min-api 26 \
+            --lib build/pieces/framework/*.jar --output "$root" \
+            "$out/classes.jar" build/pieces/app/*.jar "$out"/aar/*/classes.jar
+    else
+        link release
+        for archive in "$out"/aar/*/proguard.txt; do rules+=(--pg-conf "$archive"); done
+        $java -cp "$(echo build/pieces/compiler/r8-*.jar)" com.android.tools.r8.R8 --release --min-api 26 \
+            --lib build/pieces/framework/*.jar --lib "$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")" \
+            --pg-conf app/shrink.pro --pg-conf "$out/resources.pro" "${rules[@]}" --output "$root" \
+            "$out/classes.jar" build/pieces/app/*.jar "$out"/aar/*/classes.jar
+    fi
+
+    step "package and sign, $1"
+    for abi in arm64-v8a armeabi-v7a x86_64; do
+        mkdir -p "$root/lib/$abi"
+        cp "$out"/aar/*/jni/"$abi"/*.so "$root/lib/$abi/"
     done
-    cp "$out/linked.apk" "$out/unaligned.apk"
-    (cd "$out/root" && zip -q -r ../unaligned.apk .)
-    zipalign -p -f 4 "$out/unaligned.apk" build/pocketseg-debug.apk
+    cp "$out/linked-$1.apk" "$out/unaligned.apk"
+    (cd "$root" && zip -q -r ../unaligned.apk .)
+    zipalign -p -f 4 "$out/unaligned.apk" "build/pocketseg-$1.apk"
     if [ ! -f build/debug.keystore ]; then
         keytool -genkeypair -keystore build/debug.keystore -storepass android -alias debug -keyalg RSA -keysize 2048 \
             -validity 10000 -dname CN=debug >/dev/null 2>&1
     fi
-    apksigner sign --ks build/debug.keystore --ks-pass pass:android --min-sdk-version 26 build/pocketseg-debug.apk
-    step "wrote android_demo/build/pocketseg-debug.apk, $(du -k build/pocketseg-debug.apk | cut -f1) KiB"
+    local keystore=build/debug.keystore password=pass:android
+    if [ "$1" = release ] && [ -n "${KEYSTORE:-}" ]; then keystore=$KEYSTORE password=${KEYSTORE_PASS:-stdin}; fi
+    apksigner sign --ks "$keystore" --ks-pass "$password" --min-sdk-version 26 "build/pocketseg-$1.apk"
+    step "wrote android_demo/build/pocketseg-$1.apk, $(du -k "build/pocketseg-$1.apk" | cut -f1) KiB"
 }
 
+out=build/apk
 # test.sh takes the functions above.
-if [ "${BASH_SOURCE[0]}" = "$0" ]; then build; fi
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    compile_app
+    package "$mode"
+fi

@@ -1,4 +1,4 @@
-"""Check an APK that build_apk.sh wrote: one line per check, `ok ...` or `FAILED ...`; exit 1 when one failed.
+"""Check APKs that build_apk.sh wrote: one line per check, `ok ...` or `FAILED ...`; exit 1 when one failed.
 
 Run in android_demo after build_apk.sh, whose pieces it compares with. Uses Python's standard library, apksigner, aapt2,
 zipalign and r8's TraceReferences.
@@ -19,9 +19,10 @@ HERE = Path(__file__).resolve().parent
 PIECES = HERE / "build" / "pieces"
 ASSETS = HERE / "app" / "src" / "main" / "assets"
 PRESETS = HERE.parent / "keras_models" / "presets"
-ABIS = ("arm64-v8a", "x86_64")
+ABIS = ("arm64-v8a", "armeabi-v7a", "x86_64")
 MAX_MIB = 32
-GUARDED = ("ScreensKt.thermalStatus", "ScreensKt.padForSystemBars")  # they ask Build.VERSION.SDK_INT first
+GUARDED = ("ScreensKt.thermalStatus",)  # it asks Build.VERSION.SDK_INT first
+CAMERAS = ("android.hardware.camera", "android.hardware.camera.any", "android.hardware.camera.autofocus")
 
 
 def run(*command: str | Path) -> str:
@@ -55,7 +56,29 @@ def manifest(apk: Path) -> str:
         assert expected in text, f"no {expected} in {text}"
     permissions = re.findall(r"uses-permission: name='([^']*)'", text)
     assert permissions == ["android.permission.CAMERA"], permissions
-    return "manifest: API 26 to 36, one launcher activity, the camera is the only permission"
+    for camera in CAMERAS:
+        assert f"uses-feature-not-required: name='{camera}'" in text, f"{camera} is required: {text}"
+    debuggable = "application-debuggable" in text
+    assert debuggable == ("debug" in apk.stem), f"debuggable: {debuggable}"
+    return f"manifest: API 26 to 36, the camera is the only permission and not required, debuggable: {debuggable}"
+
+
+def vendor_libraries(apk: Path) -> str:
+    """What the archives' manifests ask of the app's: Gradle's merger takes it over, aapt2 alone does not."""
+    archives = sorted((HERE / "build" / "apk" / "aar").glob("*/AndroidManifest.xml"))
+    wanted = [name for path in archives for name in native_libraries_of(path.read_text(encoding="utf-8"))]
+    assert wanted, "no archive names a native library: the check sees nothing"
+    tree = run("aapt2", "dump", "xmltree", "--file", "AndroidManifest.xml", apk)
+    found = re.findall(
+        r"E: uses-native-library.*\n\s+A: [^\n]*android:name\([^\n]*\)=\"([^\"]*)\".*\n.*required.*=false", tree
+    )
+    assert sorted(found) == sorted(wanted), f"{found}, the archives want {wanted}"
+    return f"native libraries of the vendor that the app may load: {', '.join(found)}"
+
+
+def native_libraries_of(manifest: str) -> list[str]:
+    """The names in a manifest's uses-native-library elements."""
+    return re.findall(r'<uses-native-library\s+android:name="([^"]*)"', manifest)
 
 
 def resources(apk: Path) -> str:
@@ -126,8 +149,12 @@ def native_libraries(apk: Path) -> str:
 
 
 def page_alignment(elf: bytes) -> int:
-    """The smallest alignment, in KiB, of a 64-bit ELF file's loadable segments."""
-    assert elf[:5] == b"\x7fELF\x02", "no 64-bit ELF file"
+    """The smallest alignment, in KiB, of an ELF file's loadable segments."""
+    assert elf[:4] == b"\x7fELF" and elf[4] in (1, 2), "no ELF file"
+    if elf[4] == 1:  # 32 bits
+        start, size, count = struct.unpack_from("<I", elf, 28)[0], *struct.unpack_from("<HH", elf, 42)
+        segments = [struct.unpack_from("<I24xI", elf, start + i * size) for i in range(count)]
+        return min(align for kind, align in segments if kind == 1) // 1024
     start, size, count = struct.unpack_from("<Q14xHH", elf, 32)[0], *struct.unpack_from("<HH", elf, 54)
     segments = [struct.unpack_from("<II40xQ", elf, start + i * size) for i in range(count)]
     return min(align for kind, _, align in segments if kind == 1) // 1024
@@ -155,21 +182,25 @@ def size(apk: Path) -> str:
 
 
 CHECKS: tuple[Callable[[Path], str], ...] = (
-    *(signature, alignment, manifest, resources, references, oldest_android, native_libraries, models, size),
+    *(signature, alignment, manifest, vendor_libraries, resources, native_libraries, models, size),
 )
+# The shrinker moves code out of the methods that ask for the version; what it starts from is the debug build's.
+DEBUG_CHECKS = (references, oldest_android)
 
 
-def main(apk: Path) -> int:
+def main(apks: list[Path]) -> int:
     """Run all checks; 1 when one failed."""
     failed = 0
-    for check in CHECKS:
-        try:
-            print(f"ok {check.__name__}: {check(apk)}", flush=True)
-        except (AssertionError, OSError, KeyError, struct.error, zipfile.BadZipFile) as error:
-            failed += 1
-            print(f"FAILED {check.__name__}: {' '.join(str(error).split())}", flush=True)
+    for apk in apks:
+        for check in CHECKS + (DEBUG_CHECKS if "debug" in apk.stem else ()):
+            name = f"{apk.stem}, {check.__name__}"
+            try:
+                print(f"ok {name}: {check(apk)}", flush=True)
+            except (AssertionError, OSError, KeyError, struct.error, zipfile.BadZipFile) as error:
+                failed += 1
+                print(f"FAILED {name}: {' '.join(str(error).split())}", flush=True)
     return int(failed > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main([Path(argument) for argument in sys.argv[1:]]))

@@ -21,6 +21,7 @@ from keras_models.data import drawings
 from tflite import runtime
 
 ASSETS = Path(__file__).parent / "app" / "src" / "main" / "assets" / "models"
+PORTRAIT = Path(__file__).parent / "app" / "src" / "test" / "resources" / "portrait.jpg"
 OUTPUT = Path(__file__).parent / "build" / "golden"
 SIZES = {"same": None, "smaller": (17, 23), "larger": (64, 45), "one": (1, 1)}  # (height, width)
 CROP = (3, 5, 21, 14)  # left, top, width, height
@@ -108,7 +109,7 @@ def yuv(random) -> dict[str, np.ndarray]:
     limited = cv2.cvtColor(i420.reshape(height * 3 // 2, width), cv2.COLOR_YUV2RGB_I420)
     as_bytes = [np.clip(np.round(values), 0, 255).astype(np.uint8) for values in (full, limited709)]
     return {
-        **{"luma": luma.reshape(height, width), "u": u, "v": v},
+        **{"image": image, "luma": luma.reshape(height, width), "u": u, "v": v},
         **{"full_601": as_bytes[0], "limited_601": limited, "limited_709": as_bytes[1]},
     }
 
@@ -211,8 +212,14 @@ def whole_road(path: Path) -> dict[str, np.ndarray]:
 
     The interpreter's input and output are there as stored, so that a JVM without it can go the same road.
     """
-    photo, _ = drawings.draw(44)
     segmenter = runtime.Segmenter(path)
+    drawing = road(path, segmenter, drawings.draw(44)[0])
+    portrait = road(path, segmenter, data.read_image(PORTRAIT))
+    return drawing | {f"portrait-{name}": array for name, array in portrait.items()}
+
+
+def road(path: Path, segmenter: runtime.Segmenter, photo: np.ndarray) -> dict[str, np.ndarray]:
+    """What `predict` makes of `photo`, and what the interpreter was given and gave."""
     probability = predict.foreground(segmenter.logits(photo))
     alpha = predict.alpha(probability, photo, refine=False)
     behind = np.broadcast_to(np.array((0, 177, 64), np.uint8), photo.shape)

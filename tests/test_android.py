@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -89,10 +91,47 @@ def test_gradle_and_the_script_build_the_same_app():
         in_gradle = re.search(rf'{name} = "?([\d.]+)', gradle)[1]
         assert re.search(rf"{flag} ([\d.]+)", script)[1] == in_gradle, name
     assert 'applicationId = "pocketseg.demo"' in gradle and 'package="pocketseg.demo"' in script
+    catalogue = tomllib.loads((DEMO / "gradle" / "libs.versions.toml").read_text())
     pieces = (DEMO / "pom.xml").read_text()
-    for artifact in ("junit:junit", "org.json:json", "org.robolectric:robolectric"):
-        group, name = artifact.split(":")
-        version = re.search(rf"{artifact}:([\w.]+)", gradle)[1]
+    for artifact in ("junit", "json", "robolectric"):
+        group, name = catalogue["libraries"][artifact]["module"].split(":")
+        version = catalogue["versions"][artifact]
         assert f"<groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}<" in pieces
-    kotlin = re.search(r'kotlin.android"\) version "([\d.]+)"', (DEMO / "build.gradle.kts").read_text())[1]
-    assert f"kotlin-compiler-embeddable</artifactId><version>{kotlin}<" in pieces
+    assert f"kotlin-compiler-embeddable</artifactId><version>{catalogue['versions']['kotlin']}<" in pieces
+    abis = re.findall(r'"([^"]+)"', re.search(r"abiFilters \+= listOf\((.*?)\)", gradle)[1])
+    assert re.search(r"for abi in (.*); do", script)[1].split() == abis
+    assert 'proguardFiles("shrink.pro")' in gradle and "--pg-conf app/shrink.pro" in script
+
+
+@pytest.mark.parametrize("language", ["de", "es", "zh"])
+def test_every_word_of_the_app_is_translated(language):
+    def words(folder: str) -> dict[str, str]:
+        root = ElementTree.parse(DEMO / "app" / "src" / "main" / "res" / folder / "strings.xml").getroot()
+        return {entry.get("name"): entry.text for entry in root if entry.get("translatable") != "false"}
+
+    english, other = words("values"), words(f"values-{language}")
+    assert english.keys() == other.keys()
+    for name, text in english.items():
+        assert sorted(re.findall(r"%[\d$.]*\w|%%", text)) == sorted(re.findall(r"%[\d$.]*\w|%%", other[name])), name
+
+
+def test_no_word_of_the_app_stands_in_a_layout_or_in_the_code():
+    for layout in (DEMO / "app" / "src" / "main" / "res").glob("layout*/*.xml"):
+        assert not re.findall(r'android:(?:text|contentDescription|hint)="(?!@)[^"]+"', layout.read_text()), layout.name
+    for source in (DEMO / "app" / "src" / "main" / "kotlin" / "pocketseg" / "demo").glob("*.kt"):
+        assert not re.findall(r'(?:setText|\bnote|setTitle)\("', source.read_text()), source.name
+
+
+def test_the_jvm_tests_say_what_python_they_miss(tmp_path):
+    """test.sh ended without a word when its Python had no OpenCV."""
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'cv2'\" >&2\nexit 1\n")
+    python.chmod(0o755)
+    if MISSING:
+        pytest.skip(f"building an APK needs {', '.join(MISSING)}")
+    environment = {**os.environ, "PYTHON": str(python)}
+    done = subprocess.run(
+        ["bash", DEMO / "test.sh"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "No module named 'cv2'" in done.stderr and "PYTHON=" in done.stderr

@@ -1,8 +1,8 @@
 import org.jetbrains.kotlin.gradle.dsl.JvmTarget
 
 plugins {
-    id("com.android.application")
-    id("org.jetbrains.kotlin.android")
+    alias(libs.plugins.android)
+    alias(libs.plugins.kotlin)
 }
 
 android {
@@ -15,7 +15,13 @@ android {
         targetSdk = 36
         versionCode = 1
         versionName = "1.0"
-        ndk { abiFilters += listOf("arm64-v8a", "x86_64") }
+        ndk { abiFilters += listOf("arm64-v8a", "armeabi-v7a", "x86_64") }
+    }
+    buildTypes {
+        release {
+            isMinifyEnabled = true
+            proguardFiles("shrink.pro")
+        }
     }
     compileOptions {
         sourceCompatibility = JavaVersion.VERSION_11
@@ -25,7 +31,10 @@ android {
     testOptions {
         unitTests {
             isIncludeAndroidResources = true
-            all { it.systemProperty("golden", rootProject.file("build/golden").path) }
+            all {
+                it.systemProperty("golden", rootProject.file("build/golden").path)
+                it.systemProperty("python", "python3")
+            }
         }
     }
 }
@@ -33,13 +42,12 @@ android {
 kotlin { compilerOptions { jvmTarget.set(JvmTarget.JVM_11) } }
 
 dependencies {
-    // 1.4 keeps the package and the Interpreter of TensorFlow Lite, and its libraries are aligned to 16 KB pages.
-    implementation("com.google.ai.edge.litert:litert:1.4.2")
-    implementation("com.google.ai.edge.litert:litert-gpu:1.4.2")
-    implementation("com.google.ai.edge.litert:litert-gpu-api:1.4.2")
-    testImplementation("junit:junit:4.13.2")
-    testImplementation("org.json:json:20250517") // the JVM has none
-    testImplementation("org.robolectric:robolectric:4.16")
+    implementation(libs.litert)
+    implementation(libs.litert.gpu)
+    implementation(libs.litert.gpu.api)
+    testImplementation(libs.junit)
+    testImplementation(libs.json)
+    testImplementation(libs.robolectric)
 }
 
 /** The presets become assets: train, convert into keras_models/presets, build. */

@@ -8,10 +8,12 @@ import pocketseg.model.Delegate
 import pocketseg.model.Device
 import pocketseg.model.ModelSpec
 import pocketseg.model.Segmenter
+import pocketseg.model.Trouble
 import pocketseg.pixels.Orientation
 import pocketseg.pixels.Size
 import pocketseg.pixels.YuvColours
 import pocketseg.pixels.YuvLayout
+import pocketseg.pixels.toYuv
 import java.nio.ByteBuffer
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.atomic.AtomicInteger
@@ -21,7 +23,7 @@ fun specText(
 ) = """{"name": "$name", "network": "extremec3",
     "input": {"height": $side, "width": $side, "channels": 3, "color_order": "RGB", "dtype": "$dtype", "scale": ${1 / 255.0}, "zero_point": 0},
     "output": {"height": $side, "width": $side, "classes": $classes, "dtype": "$dtype", "scale": 0.1, "zero_point": 128, "activation": "$activation"},
-    "labels": ["background", "person"], "threshold": 0.5 $more}"""
+    "labels": ["background", "person"], "threshold": 0.5, "licence": "for tests" $more}"""
 
 fun spec(classes: Int = 1, side: Int = 32, activation: String = if (classes == 1) "sigmoid" else "softmax") =
     ModelSpec.parse(specText(classes = classes, side = side, activation = activation), "portrait.json")
@@ -50,16 +52,18 @@ class BrightSegmenter(override val spec: ModelSpec, override val device: Device 
     }
 }
 
-/** Delivers grey frames whose right half is bright, as fast as it can. */
-class FakeCamera(private val pauseMillis: Long = 0, private val size: Size = Size(64, 48)) : FrameSource {
+/** Delivers grey frames whose right half is bright, as fast as it can, or [pixels] as a camera would give them. */
+class FakeCamera(
+    private val pauseMillis: Long = 0, private val size: Size = Size(64, 48), private val pixels: IntArray? = null,
+    private val orientation: Orientation = Orientation(),
+) : FrameSource {
     private val layout = YuvLayout(size, size.width, size.width / 2, 1)
-    private val orientation = Orientation()
     private val thread = Thread(::work, "fake camera")
     @Volatile private var stopped = false
     private lateinit var frames: Latest
     val delivered = AtomicInteger()
 
-    override fun start(frames: Latest, failed: (String) -> Unit) {
+    override fun start(frames: Latest, failed: (Trouble) -> Unit) {
         this.frames = frames
         thread.start()
     }
@@ -74,6 +78,17 @@ class FakeCamera(private val pauseMillis: Long = 0, private val size: Size = Siz
     fun deliver(frames: Latest) {
         val picture = frames.back
         picture.frame(layout, size.pixels, size.pixels / 4, orientation, YuvColours.FULL_601)
+        if (pixels != null) {
+            val (chroma, full) = size.width / 2 to YuvColours.LIMITED_601
+            picture.frame(layout, size.pixels, size.pixels / 4, orientation, full)
+            toYuv(
+                pixels, size.width, size, { x, y, value -> picture.y[y * size.width + x] = value.toByte() },
+                { x, y, value -> picture.u[y * chroma + x] = value.toByte() }, { x, y, value -> picture.v[y * chroma + x] = value.toByte() },
+            )
+            frames.publish()
+            delivered.incrementAndGet()
+            return
+        }
         for (i in 0 until size.pixels) picture.y[i] = if (i % size.width >= size.width / 2) -6 else 40
         picture.u.fill(-128)
         picture.v.fill(-128)
@@ -83,8 +98,9 @@ class FakeCamera(private val pauseMillis: Long = 0, private val size: Size = Siz
 
     override fun stop() {
         stopped = true
-        thread.join()
     }
+
+    fun join() = thread.join()
 }
 
 class FakeScreen : Screen {
@@ -92,7 +108,7 @@ class FakeScreen : Screen {
     @Volatile var pixels = IntArray(0)
     @Volatile var size = Size(1, 1)
     val reports = CopyOnWriteArrayList<Report>()
-    val messages = CopyOnWriteArrayList<String>()
+    val troubles = CopyOnWriteArrayList<Trouble>()
 
     override fun show(pixels: IntArray, size: Size) {
         this.pixels = pixels.copyOf()
@@ -104,8 +120,8 @@ class FakeScreen : Screen {
         reports += report
     }
 
-    override fun failed(message: String) {
-        messages += message
+    override fun failed(trouble: Trouble) {
+        troubles += trouble
     }
 }
 

@@ -7,6 +7,7 @@ import pocketseg.model.Delegate
 import pocketseg.model.Device
 import pocketseg.model.ModelSpec
 import pocketseg.model.Segmenter
+import pocketseg.model.TensorSpec
 import pocketseg.pixels.Dtype
 import pocketseg.pixels.Size
 import java.io.File
@@ -33,7 +34,15 @@ object Golden {
     /** The models in the app's assets when the vectors were written. */
     fun models(): List<String> = index.keys().asSequence().filter { it.startsWith("models/") }.map { it.split("/")[1] }.toSortedSet().toList()
 
-    fun spec(model: String) = ModelSpec.parse(File("src/main/assets/models/$model.json").let { if (it.exists()) it else File("app/$it") }.readText(), "$model.json")
+    /** A file of the repository's app folder, where Gradle works; the script works one above. */
+    fun file(path: String) = File(path).let { if (it.exists()) it else File("app/$path") }
+
+    fun asset(name: String) = file("src/main/assets/models/$name")
+
+    /** The model of the portrait's tests and of the screenshots. */
+    fun portraitModel() = models().let { all -> all.firstOrNull { "extremec3" in it } ?: all.first() }
+
+    fun spec(model: String) = ModelSpec.parse(asset("$model.json").readText(), "$model.json")
 
     /** RGB bytes as opaque packed pixels. */
     fun pixels(name: String): IntArray {
@@ -55,6 +64,53 @@ fun assertPixels(message: String, expected: IntArray, actual: IntArray, limit: I
         assertEquals("$message: opaque", 255, actual[i] ushr 24)
     }
     return sum / (3.0 * expected.size)
+}
+
+/**
+ * The real model in Python's interpreter, one process for each. The road around it is the app's own.
+ *
+ * [available] where the script or Gradle was told the project's Python.
+ */
+class PythonSegmenter(name: String) : Segmenter {
+    override val spec = Golden.spec(name)
+    override val device = Device(Delegate.CPU, 1)
+    private val process = ProcessBuilder(python, "-c", PROGRAM, Golden.asset("$name.tflite").path, "${bytes(spec.input)}")
+        .redirectError(ProcessBuilder.Redirect.INHERIT).start()
+    private val given = ByteArray(bytes(spec.input))
+    private val found = ByteArray(bytes(spec.output))
+
+    private fun bytes(tensor: TensorSpec) = tensor.size.pixels * tensor.channels * tensor.dtype.bytes
+
+    override fun run(input: ByteBuffer, output: ByteBuffer) {
+        input.rewind()
+        input.get(given)
+        process.outputStream.apply { write(given) }.flush()
+        check(process.inputStream.readNBytes(found, 0, found.size) == found.size) { "the interpreter in Python ended" }
+        output.clear()
+        output.put(found)
+    }
+
+    override fun close() {
+        process.outputStream.close()
+    }
+
+    companion object {
+        private val python: String? = System.getProperty("python")
+        val available get() = python != null && Golden.models().isNotEmpty()
+        private const val PROGRAM = """
+import sys
+import numpy as np
+sys.path[:0] = [".", "..", "../.."]
+from tflite import runtime
+interpreter = runtime.load_interpreter(sys.argv[1])
+source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+while stored := sys.stdin.buffer.read(int(sys.argv[2])):
+    interpreter.set_tensor(source["index"], np.frombuffer(stored, source["dtype"]).reshape(source["shape"]))
+    interpreter.invoke()
+    sys.stdout.buffer.write(interpreter.get_tensor(result["index"]).tobytes())
+    sys.stdout.buffer.flush()
+"""
+    }
 }
 
 /** A model that knows one input, and what the interpreter gave for it in Python. */

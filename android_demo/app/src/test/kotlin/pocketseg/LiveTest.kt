@@ -8,25 +8,36 @@ import org.junit.Assert.assertTrue
 import org.junit.Assume.assumeTrue
 import org.junit.Test
 import pocketseg.live.Background
+import pocketseg.live.Candidate
 import pocketseg.live.Clock
 import pocketseg.live.Effect
 import pocketseg.live.Engine
+import pocketseg.live.Findings
+import pocketseg.live.LargePhoto
 import pocketseg.live.Latest
 import pocketseg.live.Look
 import pocketseg.live.Meter
 import pocketseg.live.Percentiles
 import pocketseg.live.Picture
 import pocketseg.live.Pipeline
+import pocketseg.live.Progress
 import pocketseg.live.Stage
 import pocketseg.live.benchmarkJson
 import pocketseg.live.coldStart
 import pocketseg.live.measure
+import pocketseg.live.sustain
+import pocketseg.model.Agreement
 import pocketseg.model.Delegate
 import pocketseg.model.Device
 import pocketseg.model.ModelError
+import pocketseg.model.Problem
+import pocketseg.model.Trouble
+import pocketseg.pixels.Grid
 import pocketseg.pixels.Orientation
 import pocketseg.pixels.Size
 import pocketseg.pixels.Turn
+import pocketseg.pixels.placement
+import pocketseg.pixels.sampleArgb
 import java.lang.management.ManagementFactory
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
@@ -46,8 +57,8 @@ class LiveTest {
         val pipeline = Pipeline(listOf(BrightSegmenter(spec())), Meter())
         pipeline.render(frame(), Look(Effect.COLOUR, colour = 0xFF112233.toInt(), refinement = 0f), null, 1.0)
         assertEquals(Size(64, 48), pipeline.size)
-        assertEquals(0xFF112233.toInt(), pixel(pipeline.output, pipeline.size, 5, 20))
-        assertEquals(0xFFFAFAFA.toInt(), pixel(pipeline.output, pipeline.size, 60, 20))
+        assertEquals(0xFF112233.toInt(), pixel(pipeline.output!!, pipeline.size, 5, 20))
+        assertEquals(0xFFFAFAFA.toInt(), pixel(pipeline.output!!, pipeline.size, 60, 20))
     }
 
     @Test
@@ -55,8 +66,8 @@ class LiveTest {
         val pipeline = Pipeline(listOf(BrightSegmenter(spec())), Meter())
         val picture = frame()
         val behind = Background(IntArray(30 * 20) { 0xFF00FF00.toInt() }, Size(30, 20))
-        fun left(look: Look) = pipeline.run { render(picture, look, behind, 1.0); pixel(output, size, 5, 20) }
-        fun right(look: Look) = pipeline.run { render(picture, look, behind, 1.0); pixel(output, size, 60, 20) }
+        fun left(look: Look) = pipeline.run { render(picture, look, behind, 1.0); pixel(output!!, size, 5, 20) }
+        fun right(look: Look) = pipeline.run { render(picture, look, behind, 1.0); pixel(output!!, size, 60, 20) }
         assertEquals(0xFF00FF00.toInt(), left(Look(Effect.PICTURE)))
         assertEquals(0xFFFAFAFA.toInt(), right(Look(Effect.PICTURE)))
         assertEquals(0xFF282828.toInt(), left(Look(Effect.BLUR)))
@@ -69,8 +80,8 @@ class LiveTest {
         val pipeline = Pipeline(listOf(BrightSegmenter(spec(classes = 4))), Meter())
         pipeline.render(frame(), Look(Effect.MASK), null, 1.0)
         // Class 3 is the palette's (128, 128, 0), half over (250, 250, 250).
-        assertEquals(0xFFBDBD7D.toInt(), pixel(pipeline.output, pipeline.size, 60, 20))
-        assertEquals(0xFF282828.toInt(), pixel(pipeline.output, pipeline.size, 5, 20))
+        assertEquals(0xFFBDBD7D.toInt(), pixel(pipeline.output!!, pipeline.size, 60, 20))
+        assertEquals(0xFF282828.toInt(), pixel(pipeline.output!!, pipeline.size, 5, 20))
     }
 
     @Test
@@ -80,9 +91,9 @@ class LiveTest {
         val pipeline = Pipeline(listOf(left, right), Meter())
         pipeline.render(frame(), Look(Effect.COLOUR, colour = 0xFF0000FF.toInt(), refinement = 0f), null, 1.0)
         assertEquals(listOf(1, 1), listOf(left.runs, right.runs))
-        assertEquals(0xFF0000FF.toInt(), pixel(pipeline.output, pipeline.size, 5, 20))
-        assertEquals("the divider", -1, pixel(pipeline.output, pipeline.size, 32, 3))
-        assertEquals(0xFFFAFAFA.toInt(), pixel(pipeline.output, pipeline.size, 60, 20))
+        assertEquals(0xFF0000FF.toInt(), pixel(pipeline.output!!, pipeline.size, 5, 20))
+        assertEquals("the divider", -1, pixel(pipeline.output!!, pipeline.size, 32, 3))
+        assertEquals(0xFFFAFAFA.toInt(), pixel(pipeline.output!!, pipeline.size, 60, 20))
     }
 
     @Test
@@ -93,7 +104,7 @@ class LiveTest {
         val photo = Picture().apply { photo(IntArray(20 * 10) { -1 }, Size(20, 10), Orientation(Turn.RIGHT)) }
         pipeline.render(photo, Look(fillView = true), null, 0.5)
         assertEquals(Size(10, 20), pipeline.size)
-        assertArrayEquals(IntArray(200) { -1 }, pipeline.output)
+        assertArrayEquals(IntArray(200) { -1 }, pipeline.output!!)
     }
 
     @Test
@@ -143,11 +154,12 @@ class LiveTest {
             val look = Look(Effect.COLOUR, colour = 0xFF00B140.toInt(), refinement = 0f)
             pipeline.render(picture, look, null, 1.0)
             assertTrue("$model: the input differs by ${segmenter.difference}", segmenter.difference <= 1)
-            val mean = assertPixels(model, Golden.pixels("models/$model/blend"), pipeline.output, limit = 3)
-            assertTrue("$model: mean difference $mean", mean < 0.5)
+            val mean = assertPixels(model, Golden.pixels("models/$model/blend"), pipeline.output!!, limit = 3)
+            assertTrue("$model: mean difference $mean", mean < 0.05)
             // Refined edges: at the model's size here, at the photo's in predict; alike, not equal.
             pipeline.render(picture, look.copy(refinement = 0.01f), null, 1.0)
-            val refined = assertPixels(model, Golden.pixels("models/$model/refined"), pipeline.output, limit = 255)
+            val refined = assertPixels(model, Golden.pixels("models/$model/refined"), pipeline.output!!, limit = 255)
+            println("$model: refined $refined")
             assertTrue("$model: mean difference of the refined $refined", refined < 3)
         }
     }
@@ -171,10 +183,12 @@ class LiveTest {
         engine.start()
         engine.use { _, _ -> listOf(BrightSegmenter(spec(), millis = 30)) }
         val camera = FakeCamera()
-        camera.start(engine.frames) {}
+        camera.start(engine.listen()) {}
         waitUntil("two reports") { screen.reports.size >= 2 }
         camera.stop()
+        camera.join()
         engine.close()
+        engine.join()
         val report = screen.reports.last()
         assertTrue("$report", report.dropped > report.frames)
         val inference = report.stages.first { it.stage == Stage.INFERENCE }
@@ -190,13 +204,15 @@ class LiveTest {
         engine.start()
         engine.use { _, _ -> listOf(BrightSegmenter(spec()).also { model = it }) }
         val camera = FakeCamera()
-        camera.start(engine.frames) {}
+        camera.start(engine.listen()) {}
         waitUntil("a frame") { screen.shown.get() > 3 }
         engine.close() // the camera still runs: the worst order
+        engine.join()
         val shown = screen.shown.get()
         val runs = model.runs
         Thread.sleep(50)
         camera.stop()
+        camera.join()
         assertEquals(shown, screen.shown.get())
         assertEquals(runs, model.runs)
         assertEquals(1, model.closed)
@@ -213,11 +229,13 @@ class LiveTest {
             val camera = FakeCamera()
             engine.start()
             engine.use { _, _ -> listOf(BrightSegmenter(spec()).also { synchronized(models) { models += it } }) }
-            camera.start(engine.frames) {}
+            camera.start(engine.listen()) {}
             if (round % 3 == 0) waitUntil("a frame") { screen.shown.get() > 0 } // else closed at any moment
             if (round % 3 == 1) engine.use { _, _ -> listOf(BrightSegmenter(spec()).also { synchronized(models) { models += it } }) }
             camera.stop()
+        camera.join()
             engine.close()
+            engine.join()
         }
         assertEquals(before, mine())
         assertTrue(models.size >= 34)
@@ -230,18 +248,21 @@ class LiveTest {
         val engine = Engine(screen)
         engine.start()
         engine.use { _, _ -> listOf(BrightSegmenter(spec())) }
-        engine.frames.back.photo(IntArray(40 * 30) { 0xFF101010.toInt() }, Size(40, 30), Orientation())
-        engine.frames.publish()
+        with(engine.listen()) {
+            back.photo(IntArray(40 * 30) { 0xFF101010.toInt() }, Size(40, 30), Orientation())
+            publish()
+        }
         engine.show(Look(Effect.COLOUR, colour = 0xFFFF0000.toInt()))
         waitUntil("red") { screen.pixels.isNotEmpty() && screen.pixels[0] == 0xFFFF0000.toInt() }
         engine.show(Look(Effect.COLOUR, colour = 0xFF0000FF.toInt()))
         waitUntil("blue") { screen.pixels[0] == 0xFF0000FF.toInt() }
         val saved = CountDownLatch(1)
-        engine.save { pixels, size ->
-            if (pixels[0] == 0xFF0000FF.toInt() && size == Size(40, 30)) saved.countDown()
+        engine.save { shown ->
+            if (shown.pixels[0] == 0xFF0000FF.toInt() && shown.size == Size(40, 30)) saved.countDown()
         }
         assertTrue(saved.await(5, TimeUnit.SECONDS))
         engine.close()
+        engine.join()
     }
 
     @Test
@@ -250,19 +271,21 @@ class LiveTest {
         val engine = Engine(screen)
         engine.start()
         val camera = FakeCamera()
-        camera.start(engine.frames) {}
+        camera.start(engine.listen()) {}
         engine.use { _, _ -> throw ModelError("no such model") }
-        waitUntil("a frame") { "no such model" in screen.messages && screen.shown.get() > 2 }
+        waitUntil("a frame") { Trouble(Problem.MODEL_REFUSED, "no such model") in screen.troubles && screen.shown.get() > 2 }
         engine.use { _, _ ->
             listOf(object : pocketseg.model.Segmenter by BrightSegmenter(spec()) {
                 override fun run(input: java.nio.ByteBuffer, output: java.nio.ByteBuffer) = throw IllegalStateException("delegate lost")
             })
         }
-        waitUntil("the second message") { screen.messages.any { "delegate lost" in it } }
+        waitUntil("the second message") { Trouble(Problem.MODEL_STOPPED, "delegate lost") in screen.troubles }
         val shown = screen.shown.get()
         waitUntil("more frames") { screen.shown.get() > shown + 2 }
         camera.stop()
+        camera.join()
         engine.close()
+        engine.join()
     }
 
     @Test
@@ -281,12 +304,13 @@ class LiveTest {
         var calls = 0
         // Two readings per run: the first model takes 2 ms, the second 4 ms.
         val clock = Clock { now.also { now += if (calls++ % 4 == 0) 2_000_000 else if (calls % 4 == 3) 4_000_000 else 0 } }
-        val named = models.mapIndexed { i, model -> "m$i.tflite" to { model } }
-        val runs = measure(named, warmup = 3, repeats = 10, clock)!!
+        val named = models.mapIndexed { i, model -> Candidate("m$i.tflite") { model } }
+        val runs = measure(named, warmup = 3, repeats = 10, Quiet(), clock)!!
         assertEquals(listOf(13, 13), models.map { it.runs })
         assertEquals(listOf(1, 1), models.map { it.closed })
-        val start = coldStart("m0.tflite", { BrightSegmenter(spec()) }, Clock { now.also { now += 1_000_000 } }, { 0L })
-        val json = benchmarkJson("aarch64", "a phone", 8, runs, listOf(start))
+        val start = coldStart(Candidate("m0.tflite") { BrightSegmenter(spec()) }, Clock { now.also { now += 1_000_000 } }) { 0L }
+        val agreements = mapOf("m0.tflite" to Agreement(floatArrayOf(0f, 1f), floatArrayOf(0f, 1f), 0.5f))
+        val json = benchmarkJson("aarch64", "a phone", 8, Findings(runs, listOf(start), agreements, emptyMap(), emptyList()))
         val second = json.getJSONArray("runs").getJSONObject(1)
         assertEquals("m1.tflite", second.getString("model"))
         assertEquals(2, second.getInt("threads"))
@@ -294,6 +318,252 @@ class LiveTest {
         for (figure in listOf("median_ms", "p90_ms", "p99_ms", "min_ms")) assertEquals(figure, 4.0, second.getDouble(figure), 1e-9)
         assertEquals(0.5, second.getDouble("speed"), 1e-9)
         assertEquals(1.0, json.getJSONArray("cold_start").getJSONObject(0).getDouble("load_ms"), 1e-9)
-        assertNull(measure(named.map { it.first to { BrightSegmenter(spec()) } }, 1, 5, stopped = { true }))
+        assertTrue(json.getJSONArray("gpu_agreement").getJSONObject(0).getBoolean("trusted"))
+        assertNull(measure(named.map { Candidate(it.name) { BrightSegmenter(spec()) } }, 1, 5, Quiet(stopped = true)))
+    }
+
+    private class Quiet(override var stopped: Boolean = false, private val after: Int = Int.MAX_VALUE) : Progress {
+        val failures = mutableListOf<Pair<String, String>>()
+
+        override fun done(runs: Int) {
+            if (runs >= after) stopped = true
+        }
+
+        override fun failed(model: String, reason: String) {
+            failures += model to reason
+        }
+    }
+
+    private fun throwing(model: BrightSegmenter, from: Int) = object : pocketseg.model.Segmenter by model {
+        override fun run(input: java.nio.ByteBuffer, output: java.nio.ByteBuffer) {
+            check(model.runs < from) { "delegate lost" }
+            model.run(input, output)
+        }
+    }
+
+    @Test
+    fun aModelThatCannotOpenOrThrowsLeavesTheOthersTheirRow() {
+        val models = List(3) { BrightSegmenter(spec()) }
+        val candidates = listOf(
+            Candidate("gone") { throw ModelError("no such file") }, Candidate("first") { models[0] },
+            Candidate("lost") { throwing(models[1], from = 4) }, Candidate("last") { models[2] },
+        )
+        val told = Quiet()
+        val runs = measure(candidates, warmup = 2, repeats = 5, told)!!
+        assertEquals(listOf("first", "last"), runs.map { it.model })
+        assertEquals(listOf("gone", "lost"), told.failures.map { it.first })
+        assertTrue("${told.failures}", "delegate lost" in told.failures[1].second)
+        assertEquals(listOf(1, 1, 1), models.map { it.closed })
+        val base = measure(listOf(Candidate("lost") { throwing(BrightSegmenter(spec()), from = 1) }, Candidate("m") { BrightSegmenter(spec()) }), 0, 3, Quiet())!!.single()
+        assertNull("a speed beside a model that failed", base.speed)
+    }
+
+    @Test
+    fun aSustainedRunTellsHeatAndBatteryAndCanBeStopped() {
+        var now = 0L
+        val clock = Clock { now.also { now += 500_000_000 } } // a run takes half a second
+        val model = BrightSegmenter(spec())
+        val stretches = sustain(Candidate("m") { model }, seconds = 60, stretchSeconds = 10, Quiet(after = 3), { "warm" }, { 80 }, clock)
+        assertEquals(3, stretches.size)
+        assertEquals(1, model.closed)
+        assertTrue("${stretches.map { it.runs }}", stretches.all { it.runs in 5..20 })
+        val found = Findings(emptyList(), emptyList(), emptyMap(), mapOf("m" to stretches), listOf("x" to "gone"))
+        val json = benchmarkJson("aarch64", "a phone", 8, found).getJSONArray("sustained").getJSONObject(0).getJSONArray("stretches").getJSONObject(2)
+        assertEquals("warm", json.getString("thermal"))
+        assertEquals(80, json.getInt("battery_percent"))
+        assertEquals(500.0, json.getDouble("median_ms"), 1e-9)
+    }
+
+    /** A running engine with one frame shown. */
+    private fun engine(screen: FakeScreen, model: () -> pocketseg.model.Segmenter = { BrightSegmenter(spec()) }): Pair<Engine, Latest> {
+        val engine = Engine(screen).apply { start() }
+        engine.use { _, _ -> listOf(model()) }
+        val frames = engine.listen()
+        FakeCamera().deliver(frames)
+        waitUntil("a frame") { screen.shown.get() > 0 }
+        return engine to frames
+    }
+
+    @Test
+    fun changingModelsTwiceQuicklyAndSavingMeanwhileKeepsTheThreadAlive() {
+        val screen = FakeScreen()
+        val (engine, frames) = engine(screen)
+        val held = CountDownLatch(1)
+        val saved = CountDownLatch(1)
+        engine.save { held.await() } // the thread is busy while the person goes on
+        FakeCamera().deliver(frames)
+        engine.use { _, _ -> listOf(BrightSegmenter(spec())) }
+        engine.use { _, _ -> listOf(BrightSegmenter(spec())) }
+        engine.save { if (it.size == Size(64, 48)) saved.countDown() }
+        held.countDown()
+        assertTrue("saved while a model opened", saved.await(10, TimeUnit.SECONDS))
+        val shown = screen.shown.get()
+        FakeCamera().deliver(frames)
+        waitUntil("the next frame") { screen.shown.get() > shown }
+        assertEquals(emptyList<Trouble>(), screen.troubles.toList())
+        engine.close()
+        engine.join()
+    }
+
+    @Test
+    fun savingWithoutAPictureSaysSoAndASaveThatThrowsKeepsTheThreadAlive() {
+        val screen = FakeScreen()
+        val engine = Engine(screen).apply { start() }
+        engine.save { throw AssertionError("there is no picture") }
+        waitUntil("the message") { Trouble(Problem.NO_PICTURE) in screen.troubles }
+        val frames = engine.listen()
+        FakeCamera().deliver(frames)
+        engine.save { throw SecurityException("not yours") }
+        engine.save { throw java.io.IOException("disk full") }
+        waitUntil("both messages") { screen.troubles.count { it.problem == Problem.SAVE_FAILED } == 2 }
+        val shown = screen.shown.get()
+        FakeCamera().deliver(frames)
+        waitUntil("the next frame") { screen.shown.get() > shown }
+        engine.close()
+        engine.join()
+    }
+
+    @Test
+    fun aNewSourceOrModelStartsItsCountsAtZero() {
+        val screen = FakeScreen()
+        val engine = Engine(screen)
+        val old = engine.listen()
+        repeat(50) { FakeCamera().deliver(old) }
+        assertEquals(49, old.dropped)
+        engine.use { _, _ -> listOf(BrightSegmenter(spec())) }
+        engine.start()
+        waitUntil("a report") { screen.reports.isNotEmpty() }
+        assertEquals("dropped before the model came", 0, screen.reports.last().dropped)
+        val reports = screen.reports.size
+        val next = engine.listen()
+        waitUntil("a report of the next source") {
+            FakeCamera().deliver(next)
+            screen.reports.size > reports
+        }
+        assertTrue("${screen.reports.last()}", screen.reports.last().dropped <= next.dropped)
+        engine.close()
+        engine.join()
+    }
+
+    @Test
+    fun aRedrawNeitherRunsTheModelNorSmoothsTheSameFrameAgain() {
+        val model = BrightSegmenter(spec())
+        val pipeline = Pipeline(listOf(model), Meter())
+        val look = Look(Effect.MASK, smoothing = 0.9f)
+        val frames = Latest {}
+        for (right in listOf(0xFF8A8A8A.toInt(), 0xFF707070.toInt())) { // the person comes and goes
+            FakeCamera(size = Size(64, 48), pixels = IntArray(64 * 48) { if (it % 64 > 31) right else 0xFF202020.toInt() }).deliver(frames)
+            pipeline.render(frames.take()!!.also { last = it }, look, null, 1.0)
+        }
+        val first = pipeline.output!!.copyOf()
+        repeat(3) { pipeline.render(last!!, look, null, 1.0, again = true) }
+        assertArrayEquals(first, pipeline.output!!)
+        assertEquals(2, model.runs)
+        pipeline.render(last!!, look.copy(effect = Effect.COLOUR), null, 1.0, again = true)
+        assertTrue("the look changes", !first.contentEquals(pipeline.output!!))
+    }
+
+    private var last: Picture? = null
+
+    /** A photo in memory, rows as they come. */
+    private class ArrayPhoto(val pixels: IntArray, override val size: Size) : LargePhoto {
+        val out = IntArray(size.pixels)
+        val rows = mutableListOf<Int>()
+
+        override fun read(top: Int, rows: Int, pixels: IntArray) {
+            this.pixels.copyInto(pixels, 0, top * size.width, (top + rows) * size.width)
+        }
+
+        override fun write(top: Int, rows: Int, pixels: IntArray) {
+            pixels.copyInto(out, top * size.width, 0, rows * size.width)
+            this.rows += rows
+        }
+    }
+
+    @Test
+    fun aPhotoIsSavedInItsFullSizeRowsByRows() {
+        val size = Size(2400, 1800)
+        val pixels = IntArray(size.pixels) { if (it % size.width >= size.width / 2) 0xFFF0F0F0.toInt() else 0xFF202020.toInt() }
+        for (effect in listOf(Effect.COLOUR, Effect.BLUR, Effect.CUTOUT, Effect.PICTURE)) {
+            val look = Look(effect, colour = 0xFF112233.toInt(), refinement = 0.02f)
+            val pipeline = Pipeline(listOf(BrightSegmenter(spec(side = 224))), Meter())
+            val picture = Picture().apply { photo(pixels, size, Orientation()) }
+            val behind = Background(IntArray(12) { 0xFF00FF00.toInt() }, Size(4, 3))
+            pipeline.render(picture, look, behind, 1.0)
+            assertEquals(Size(1600, 1200), pipeline.size)
+            val photo = ArrayPhoto(pixels, size)
+            pipeline.drawOn(photo, look)
+            assertEquals(size.height, photo.rows.sum())
+            assertTrue("in more than one band: ${photo.rows}", photo.rows.size > 1)
+            val left = mapOf(Effect.COLOUR to 0xFF112233, Effect.BLUR to 0xFF202020, Effect.CUTOUT to 0x00202020, Effect.PICTURE to 0xFF00FF00)
+            for (y in listOf(0, 900, 1799)) {
+                assertEquals("${look.effect} $y", left.getValue(look.effect).toInt(), pixel(photo.out, size, 300, y))
+                assertEquals("${look.effect} $y", 0xFFF0F0F0.toInt(), pixel(photo.out, size, 2100, y))
+            }
+            // The large edge is one pixel of the large photo, not three of the small one.
+            assertEquals(0xFFF0F0F0.toInt(), pixel(photo.out, size, size.width / 2 + 1, 900))
+        }
+    }
+
+    @Test
+    fun aFrameIsSavedAsLargeAsTheCameraGaveIt() {
+        val frame = frame(Size(1280, 720))
+        val pipeline = Pipeline(listOf(BrightSegmenter(spec())), Meter())
+        val look = Look(Effect.COLOUR, colour = 0xFF112233.toInt(), fillView = false)
+        pipeline.render(frame, look, null, 1.0)
+        val (pixels, size) = pipeline.large(frame, look)
+        assertEquals(Size(1280, 720), size)
+        assertEquals(0xFF112233.toInt(), pixel(pixels, size, 100, 700))
+        assertEquals(0xFFFAFAFA.toInt(), pixel(pixels, size, 1200, 700))
+    }
+
+    /** The real model on a real portrait, as a photo and as a camera's frames in every position of the phone. */
+    @Test
+    fun everyPositionOfThePhoneShowsTheSamePortrait() {
+        assumeTrue("no Python for the model", PythonSegmenter.available)
+        val model = Golden.portraitModel()
+        val segmenter = PythonSegmenter(model)
+        val portrait = Golden.pixels("models/$model/portrait-photo")
+        val size = Golden.size("models/$model/portrait-photo")
+        val look = Look(Effect.COLOUR, colour = 0xFF00B140.toInt(), refinement = 0f)
+        val pipeline = Pipeline(listOf(segmenter), Meter())
+        pipeline.render(Picture().apply { photo(portrait, size, Orientation()) }, look, null, 1.0)
+        val expected = Golden.pixels("models/$model/portrait-blend")
+        val mean = mean(expected, pipeline.output!!)
+        println("portrait against predict: mean difference $mean")
+        assertTrue("against predict: mean difference $mean", mean < PORTRAIT_LIMIT)
+        for (tag in 1..8) { // the frame as a sensor in that position stores it
+            val orientation = Orientation.ofExif(tag)
+            val inverse = if (orientation.turn == Turn.RIGHT && !orientation.mirror) Orientation(Turn.LEFT)
+            else if (orientation.turn == Turn.LEFT && !orientation.mirror) Orientation(Turn.RIGHT) else orientation
+            val stored = inverse.upright(size)
+            val pixels = IntArray(stored.pixels).also { Grid(placement(size, inverse, null, stored), size, stored).sampleArgb(portrait, it) }
+            val frames = Latest {}
+            FakeCamera(size = stored, pixels = pixels, orientation = orientation).deliver(frames)
+            pipeline.forget()
+            pipeline.render(frames.take()!!, look, null, 1.0)
+            val difference = mean(expected, pipeline.output!!)
+            println("frame $tag: mean difference $difference")
+            assertTrue("frame $tag: mean difference $difference", difference < FRAME_LIMIT)
+        }
+        // The same in four times the size: shrunk again it is the small one.
+        val four = Size(size.width * 4, size.height * 4)
+        val large = ArrayPhoto(IntArray(four.pixels).also { Grid.resize(size, four).sampleArgb(portrait, it) }, four)
+        pipeline.render(Picture().apply { photo(portrait, size, Orientation()) }, look.copy(refinement = 0.01f), null, 1.0)
+        val small = pipeline.output!!.copyOf()
+        pipeline.drawOn(large, look.copy(refinement = 0.01f))
+        val shrunk = IntArray(size.pixels).also { Grid.resize(four, size).sampleArgb(large.out, it) }
+        val refined = mean(small, shrunk)
+        println("four times as large: mean difference $refined")
+        assertTrue("four times as large: mean difference $refined", refined < LARGE_LIMIT)
+        segmenter.close()
+    }
+
+    private fun mean(expected: IntArray, actual: IntArray) = assertPixels("mean", expected, actual, limit = 255)
+
+    private companion object {
+        const val PORTRAIT_LIMIT = 0.5
+        const val FRAME_LIMIT = 1.5
+        const val LARGE_LIMIT = 1.0
     }
 }

@@ -2,26 +2,25 @@ package pocketseg
 
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
-import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Test
-import pocketseg.live.GpuSupport
-import pocketseg.live.delegateChoices
-import pocketseg.live.modelChoices
-import pocketseg.live.threadChoices
 import pocketseg.model.Agreement
+import pocketseg.model.Attempt
 import pocketseg.model.Delegate
 import pocketseg.model.ModelError
 import pocketseg.model.ModelSpec
+import pocketseg.model.Problem
 import pocketseg.model.Segmenter
+import pocketseg.model.Trouble
 import pocketseg.model.coverage
 import pocketseg.model.openTrusted
 import pocketseg.pixels.Activation
 import pocketseg.pixels.Dtype
 import pocketseg.pixels.Quantization
 import pocketseg.pixels.Size
+import java.io.File
 import java.nio.ByteBuffer
 
 /** Specs, trust in delegates, and the reasons of the pickers. */
@@ -69,13 +68,13 @@ class ModelTest {
 
     @Test
     fun aGpuThatDiffersIsNotTrusted() {
-        val told = mutableListOf<String>()
+        val told = mutableListOf<Trouble>()
         val opened = mutableMapOf<Delegate, BrightSegmenter>()
         fun open(delegate: Delegate) = BrightSegmenter(spec()).also { opened[delegate] = it }
         val kept = openTrusted(Delegate.GPU, { if (it == Delegate.GPU) Wrong(open(it)) else open(it) }, null, Size(1, 1)) { told += it }
         assertTrue(kept === opened[Delegate.CPU])
         assertEquals(1, opened[Delegate.GPU]!!.closed)
-        assertTrue("$told", "stays on the CPU" in told.single())
+        assertEquals(Problem.GPU_NOT_TRUSTED, told.single().problem)
         val trusted = openTrusted(Delegate.GPU, ::open, null, Size(1, 1)) { told += it }
         assertTrue(trusted === opened[Delegate.GPU])
         assertEquals(1, opened[Delegate.CPU]!!.closed)
@@ -83,11 +82,11 @@ class ModelTest {
 
     @Test
     fun aGpuThatCannotOpenLeavesTheCpu() {
-        val told = mutableListOf<String>()
+        val told = mutableListOf<Trouble>()
         val cpu = BrightSegmenter(spec())
         val kept = openTrusted(Delegate.GPU, { if (it == Delegate.GPU) throw ModelError("no OpenCL") else cpu }, null, Size(1, 1)) { told += it }
         assertTrue(kept === cpu && cpu.closed == 0)
-        assertTrue("$told", "no OpenCL" in told.single())
+        assertTrue("$told", "no OpenCL" in told.single().detail!!)
     }
 
     @Test
@@ -105,14 +104,30 @@ class ModelTest {
     }
 
     @Test
-    fun pickersSayWhyAChoiceIsNotPossible() {
-        assertNotNull(delegateChoices(GpuSupport.NOT_IN_BUILD).single { it.value == Delegate.GPU }.refusal)
-        assertNull(delegateChoices(GpuSupport.AVAILABLE).single { it.value == Delegate.GPU }.refusal)
-        val threads = threadChoices(cores = 4, Delegate.CPU).associate { it.value to it.refusal }
-        assertNull(threads[4])
-        assertEquals("This phone has 4 cores.", threads[6])
-        assertNotNull(threadChoices(8, Delegate.GPU).single { it.value == 2 }.refusal)
-        val models = modelChoices(listOf("a" to null, "b" to "b needs both files."), taken = "a")
-        assertEquals(listOf("It is already shown on the left.", "b needs both files."), models.map { it.refusal })
+    fun aDriverThatTookTheAppDownIsRememberedAtTheNextStart() {
+        val file = File.createTempFile("attempt", "").apply { delete() }
+        val attempt = Attempt(file)
+        assertNull(attempt.lost)
+        assertEquals(3, attempt.make("portrait") { assertEquals("portrait", Attempt(file).lost); 3 })
+        assertThrows(ModelError::class.java) { attempt.make("portrait") { throw ModelError("no OpenCL") } }
+        assertNull("an error that came back is no crash", attempt.lost)
+        file.writeText("portrait") // as a crash leaves it
+        assertEquals("portrait", attempt.lost)
+        attempt.forget()
+        assertNull(attempt.lost)
+    }
+
+    @Test
+    fun aGpuThatThrowsWhileItIsComparedLeavesTheCpuAndNothingOpen() {
+        val opened = mutableListOf<BrightSegmenter>()
+        val throwing = { delegate: Delegate ->
+            val model = BrightSegmenter(spec()).also { opened += it }
+            if (delegate == Delegate.GPU) object : Segmenter by model {
+                override fun run(input: ByteBuffer, output: ByteBuffer) = throw IllegalArgumentException("lost")
+            } else model
+        }
+        val kept = openTrusted(Delegate.GPU, throwing, null, Size(1, 1)) { }
+        assertEquals(listOf(0, 1), opened.map { it.closed })
+        assertTrue(kept === opened[0])
     }
 }

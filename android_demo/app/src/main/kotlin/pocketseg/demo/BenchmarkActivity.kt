@@ -1,108 +1,198 @@
 package pocketseg.demo
 
 import android.app.Activity
+import android.os.BatteryManager
 import android.os.Build
 import android.os.Bundle
 import android.os.Debug
+import android.view.View
 import android.widget.Button
 import android.widget.TextView
 import org.json.JSONObject
+import pocketseg.live.Candidate
 import pocketseg.live.Clock
-import pocketseg.live.GpuSupport
+import pocketseg.live.ColdStart
+import pocketseg.live.Findings
+import pocketseg.live.Progress
 import pocketseg.live.Run
 import pocketseg.live.benchmarkJson
 import pocketseg.live.coldStart
 import pocketseg.live.measure
+import pocketseg.live.sustain
+import pocketseg.model.Agreement
+import pocketseg.model.Attempt
 import pocketseg.model.Delegate
 import pocketseg.model.ModelError
+import pocketseg.model.compare
+import java.io.File
 
-/** Measures every model with 1, 2 and 4 threads, and on the GPU; shows and shares the result. */
+/** Measures every model with 1, 2 and 4 threads, and on the GPU where that agrees with the CPU; shows and shares the result. */
 class BenchmarkActivity : Activity() {
     private var thread: Thread? = null
     private var result = JSONObject()
+    @Volatile private var stopped = false
+    private val gpu by lazy { Attempt(File(filesDir, "gpu-attempt")) }
 
     private val text by lazy { findViewById<TextView>(R.id.results) }
     private val progress by lazy { findViewById<TextView>(R.id.progress) }
-    private val button by lazy { findViewById<Button>(R.id.run) }
     private val share by lazy { findViewById<Button>(R.id.share) }
+    private val buttons by lazy { mapOf(R.id.run to R.string.bench_quick, R.id.sustain to R.string.bench_sustained) }
 
     override fun onCreate(saved: Bundle?) {
         super.onCreate(saved)
         setContentView(R.layout.benchmark)
-        padForSystemBars(findViewById(R.id.root))
-        findViewById<TextView>(R.id.help).text = getString(R.string.benchmark_help, REPEATS, WARMUP)
+        drawBehindBars(findViewById(R.id.root))
+        findViewById<TextView>(R.id.help).text = getString(R.string.bench_help, REPEATS, WARMUP)
         text.text = saved?.getString(TEXT)
-        button.setOnClickListener { if (thread == null) start() else stop() }
+        saved?.getString(RESULT)?.let { result = JSONObject(it) }
+        share.isEnabled = result.length() > 0
+        for (id in buttons.keys) findViewById<View>(id).setOnClickListener { if (thread == null) start(id) else stopped = true }
         share.setOnClickListener {
-            startActivity(SharedFiles.share(this, "benchmark.json", getString(R.string.share_json)) { it.writeText(result.toString(1)) })
+            val file = SharedFiles.file(this, "benchmark.json").apply { writeText(result.toString(1)) }
+            startActivity(SharedFiles.share(this, file, getString(R.string.bench_share)))
         }
     }
 
+    override fun onDestroy() {
+        stopped = true // ends after the run in work; a benchmark in the background would measure the background
+        super.onDestroy()
+    }
+
     override fun onStop() {
-        stop()
+        if (!isChangingConfigurations) stopped = true
         super.onStop()
     }
 
     override fun onSaveInstanceState(out: Bundle) {
         super.onSaveInstanceState(out)
         out.putString(TEXT, text.text.toString())
+        if (result.length() > 0) out.putString(RESULT, result.toString())
     }
 
-    private fun start() {
-        val models = ModelStore(this).list().filter { it.problem == null }
-        text.text = if (models.isEmpty()) getString(R.string.benchmark_none) else ""
-        button.setText(R.string.cancel)
+    private fun start(id: Int) {
+        stopped = false
+        text.text = ""
         share.isEnabled = false
+        window.decorView.keepScreenOn = true // a dark screen would end it
+        for (button in buttons.keys) findViewById<Button>(button).setText(R.string.bench_stop)
         thread = Thread({
-            val measured = if (models.isEmpty()) null else measureAll(models)
-            runOnUiThread { finished(measured) }
+            val found = if (id == R.id.run) measureAll() else sustainFirst()
+            runOnUiThread { finished(found) }
         }, "benchmark").apply { start() }
     }
 
-    private fun stop() {
-        thread?.interrupt()
-        thread?.join(2000)
-    }
-
-    /** Null when it was stopped. */
-    private fun finished(measured: JSONObject?) {
+    private fun finished(found: Findings?) {
         thread = null
-        result = measured ?: JSONObject()
-        button.setText(R.string.run)
-        progress.text = if (measured == null) getString(R.string.stopped) else ""
-        share.isEnabled = measured != null
+        window.decorView.keepScreenOn = false
+        for ((button, word) in buttons) findViewById<Button>(button).setText(word)
+        progress.text = if (stopped) getString(R.string.bench_stopped) else ""
+        val cores = Runtime.getRuntime().availableProcessors()
+        val phone = "${Build.MANUFACTURER} ${Build.MODEL}, Android ${Build.VERSION.RELEASE}"
+        result = if (found == null) JSONObject() else benchmarkJson(Build.SUPPORTED_ABIS.first(), phone, cores, found)
+        share.isEnabled = found != null
     }
 
-    private fun measureAll(files: List<ModelFile>): JSONObject? {
-        val cores = Runtime.getRuntime().availableProcessors()
-        val gpu = if (LiteRtSegmenter.gpuSupport == GpuSupport.AVAILABLE) listOf(Delegate.GPU to 1) else emptyList()
-        val starts = files.mapNotNull { file -> // what cannot even start here is told once and left out
+    private val failures = mutableListOf<Pair<String, String>>()
+
+    private inner class Told(private val line: (Int) -> String) : Progress {
+        override val stopped get() = this@BenchmarkActivity.stopped
+
+        override fun done(runs: Int) {
+            if (runs % 10 == 0) runOnUiThread { progress.text = line(runs) }
+        }
+
+        override fun failed(model: String, reason: String) {
+            failures += model to reason
+            add("$model: $reason")
+        }
+    }
+
+    private fun usable(): List<ModelFile> {
+        failures.clear()
+        return ModelStore(this).list().filter { it.problem == null }.also { if (it.isEmpty()) add(getString(R.string.bench_none)) }
+    }
+
+    /** Null when it was stopped, or there is nothing to measure. */
+    private fun measureAll(): Findings? {
+        val files = usable().ifEmpty { return null }
+        val starts = mutableListOf<Pair<ModelFile, ColdStart>>()
+        val quiet = Told { "" }
+        for (file in files) { // what cannot even start here is told once and left out
+            if (stopped) return null
             try {
-                file to coldStart("${file.name}.tflite", { open(file, Delegate.CPU, 1) }, Clock.SYSTEM, Debug::getNativeHeapAllocatedSize)
+                starts += file to coldStart(candidate(file, Delegate.CPU, 1), Clock.SYSTEM, Debug::getNativeHeapAllocatedSize)
             } catch (error: ModelError) {
-                add(error.message!!)
-                null
+                quiet.failed("${file.name}.tflite", error.message!!)
+            } catch (error: RuntimeException) {
+                quiet.failed("${file.name}.tflite", "$error")
             }
         }
         val runs = mutableListOf<Run>()
-        for ((delegate, threads) in listOf(1, 2, 4).filter { it <= cores }.map { Delegate.CPU to it } + gpu) {
-            try {
-                val models = starts.map { (file, start) -> start.model to { open(file, delegate, threads) } }
-                val measured = measure(models, WARMUP, REPEATS, stopped = { Thread.currentThread().isInterrupted }) { done ->
-                    if (done % 10 == 0) runOnUiThread { progress.text = getString(R.string.running, delegate, threads, done, WARMUP + REPEATS) }
-                } ?: return null
-                for (run in measured) {
-                    val median = run.times.milliseconds(0.5)
-                    add(getString(R.string.benchmark_row, run.model, delegate, threads, median, run.times.milliseconds(0.9)))
-                }
-                runs += measured
-            } catch (error: ModelError) {
-                add(error.message!!)
-            }
+        val cores = Runtime.getRuntime().availableProcessors()
+        for (threads in listOf(1, 2, 4).filter { it <= cores }) {
+            runs += measured(starts.map { candidate(it.first, Delegate.CPU, threads) }, Delegate.CPU, threads) ?: return null
         }
-        val phone = "${Build.MANUFACTURER} ${Build.MODEL}, Android ${Build.VERSION.RELEASE}"
-        return benchmarkJson(Build.SUPPORTED_ABIS.first(), phone, cores, runs, starts.map { it.second })
+        val agreements = mutableMapOf<String, Agreement>()
+        val trusted = starts.map { it.first }.filter { file ->
+            if (stopped) return null
+            val found = agree(file, quiet) ?: return@filter false
+            agreements["${file.name}.tflite"] = found
+            add(getString(R.string.bench_agreement, file.name, "$found"))
+            found.trusted
+        }
+        if (trusted.isNotEmpty()) {
+            val onGpu = { measured(trusted.map { candidate(it, Delegate.GPU, 1) }, Delegate.GPU, 1) }
+            runs += gpu.make(trusted.joinToString { it.name }, onGpu) ?: return null
+        }
+        return Findings(runs, starts.map { it.second }, agreements, emptyMap(), failures.toList())
     }
+
+    /** Null when the GPU cannot run it, which is told. */
+    private fun agree(file: ModelFile, told: Progress): Agreement? =
+        try {
+            gpu.make(file.name) {
+                val cpu = open(file, Delegate.CPU, 1)
+                try {
+                    val other = open(file, Delegate.GPU, 1)
+                    try {
+                        compare(cpu, other)
+                    } finally {
+                        other.close()
+                    }
+                } finally {
+                    cpu.close()
+                }
+            }
+        } catch (error: ModelError) {
+            told.failed("${file.name}.tflite", error.message!!)
+            null
+        } catch (error: RuntimeException) {
+            told.failed("${file.name}.tflite", "$error")
+            null
+        }
+
+    private fun measured(candidates: List<Candidate>, delegate: Delegate, threads: Int): List<Run>? {
+        val told = Told { getString(R.string.bench_running, words(delegate), threads, it, WARMUP + REPEATS) }
+        val runs = measure(candidates, WARMUP, REPEATS, told)
+        for (run in runs.orEmpty()) {
+            add(getString(R.string.bench_row, run.model, delegate.name, threads, run.times.milliseconds(0.5), run.times.milliseconds(0.9)))
+        }
+        return runs
+    }
+
+    private fun sustainFirst(): Findings? {
+        val file = usable().firstOrNull() ?: return null
+        val candidate = candidate(file, Delegate.CPU, minOf(2, Runtime.getRuntime().availableProcessors()))
+        val stretches = sustain(candidate, SUSTAINED_SECONDS, STRETCH_SECONDS, Told { "" }, { thermalStatus(this) }, ::battery) {
+            add(getString(R.string.bench_stretch, it.seconds, it.times.milliseconds(0.5), it.thermal ?: "-", it.batteryPercent?.let { p -> "$p %" } ?: "-"))
+        }
+        return Findings(emptyList(), emptyList(), emptyMap(), mapOf(candidate.name to stretches), failures.toList()).takeIf { stretches.isNotEmpty() }
+    }
+
+    private fun battery(): Int? =
+        getSystemService(BatteryManager::class.java).getIntProperty(BatteryManager.BATTERY_PROPERTY_CAPACITY).takeIf { it in 0..100 }
+
+    private fun candidate(file: ModelFile, delegate: Delegate, threads: Int) = Candidate("${file.name}.tflite") { open(file, delegate, threads) }
 
     private fun open(file: ModelFile, delegate: Delegate, threads: Int) = openModel(file.spec!!, file.buffer(), delegate, threads)
 
@@ -111,6 +201,9 @@ class BenchmarkActivity : Activity() {
     private companion object {
         const val WARMUP = 10
         const val REPEATS = 100
+        const val SUSTAINED_SECONDS = 300
+        const val STRETCH_SECONDS = 10
         const val TEXT = "text"
+        const val RESULT = "result"
     }
 }

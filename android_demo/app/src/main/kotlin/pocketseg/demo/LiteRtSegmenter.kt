@@ -4,9 +4,7 @@ import android.os.Process
 import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
 import org.tensorflow.lite.Tensor
-import org.tensorflow.lite.gpu.CompatibilityList
 import org.tensorflow.lite.gpu.GpuDelegate
-import pocketseg.live.GpuSupport
 import pocketseg.model.Delegate
 import pocketseg.model.Device
 import pocketseg.model.ModelError
@@ -55,15 +53,8 @@ class LiteRtSegmenter private constructor(
                 gpu?.close()
                 throw error as? ModelError ?: ModelError("${spec.name} cannot run on the $delegate: ${error.message}")
             } catch (error: LinkageError) { // no native library for this processor
-                throw ModelError("This build of the app cannot run models here: ${error.message}")
-            }
-        }
-
-        val gpuSupport: GpuSupport by lazy {
-            try {
-                CompatibilityList().use { if (it.isDelegateSupportedOnThisDevice) GpuSupport.AVAILABLE else GpuSupport.NOT_ON_PHONE }
-            } catch (_: LinkageError) {
-                GpuSupport.NOT_IN_BUILD
+                interpreter?.close()
+                throw ModelError("This build of the app cannot run models on the $delegate here: ${error.message}")
             }
         }
 

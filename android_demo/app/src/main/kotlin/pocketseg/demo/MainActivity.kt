@@ -5,53 +5,78 @@ import android.app.Activity
 import android.content.ActivityNotFoundException
 import android.content.Intent
 import android.content.pm.PackageManager
+import android.content.res.Configuration
 import android.net.Uri
-import android.os.Build
 import android.os.Bundle
+import android.os.Handler
+import android.os.Looper
 import android.provider.Settings
 import android.view.View
-import android.widget.CheckBox
-import android.widget.SeekBar
 import pocketseg.live.Background
-import pocketseg.live.Choice
 import pocketseg.live.Effect
 import pocketseg.live.Engine
 import pocketseg.live.FrameSource
-import pocketseg.live.Look
 import pocketseg.live.Report
 import pocketseg.live.Screen
-import pocketseg.live.delegateChoices
-import pocketseg.live.modelChoices
-import pocketseg.live.threadChoices
+import pocketseg.model.Attempt
+import pocketseg.model.Delegate
+import pocketseg.model.Problem
+import pocketseg.model.Trouble
 import pocketseg.model.openTrusted
 import pocketseg.pixels.Size
+import java.io.File
 import java.io.IOException
+import java.util.concurrent.ExecutorService
+import java.util.concurrent.Executors
 
-/** The live picture and its controls. The engine and the source live from onStart to onStop. */
+/** How the app opens a camera; tests put a fake here. */
+var openCamera: (Activity, front: Boolean) -> FrameSource = { activity, front ->
+    CameraSource(activity.applicationContext, front) { displayDegrees(activity) }
+}
+
+/**
+ * The live picture and its controls. The engine and the source live from onStart to onStop; a rotation or another window
+ * size only lays the views out anew (the manifest's configChanges).
+ */
 class MainActivity : Activity(), Screen {
     private lateinit var store: ModelStore
-    private var state = UiState()
+    private lateinit var gpu: Attempt
+    private val files: ExecutorService = Executors.newSingleThreadExecutor { Thread(it, "files") }
+    private val main = Handler(Looper.getMainLooper())
+    var state = UiState()
+        private set
     private var engine: Engine? = null
     private var source: FrameSource? = null
     private var background: Background? = null
-    private var backgroundUri: Uri? = null
     private var aspect = 1.0
+    private var pending: File? = null // saved, and waiting for a place
+    @Volatile private var recording: Recording? = null
+    @Volatile private var converting = false
 
-    private val picture by lazy { findViewById<PictureView>(R.id.picture) }
-    private val screen by lazy { MainScreen(this) }
+    private lateinit var screen: MainScreen
+    private val settings by lazy { SettingsSheet(this) } // a rotation leaves it open
+    @Volatile private var picture: PictureView? = null
 
     override fun onCreate(saved: Bundle?) {
         super.onCreate(saved)
         store = ModelStore(this)
-        setContentView(R.layout.main)
-        padForSystemBars(findViewById(R.id.root))
+        gpu = Attempt(File(filesDir, "gpu-attempt"))
         state = UiState.fromJson(getPreferences(MODE_PRIVATE).getString(STATE, "{}")!!)
         saved?.getString(PHOTO)?.let { state = state.copy(source = Source.Photo(Uri.parse(it))) }
         saved?.getString(VIDEO)?.let { state = state.copy(source = Source.Video(Uri.parse(it))) }
-        saved?.getString(BACKGROUND)?.let { useBackground(Uri.parse(it)) }
-        state = state.withModels(store.list())
-        connect()
-        if (!cameraAllowed() && state.source is Source.Camera && saved == null) askForCamera()
+        pending = saved?.getString(PENDING)?.let(::File)
+        layOut()
+        gpu.lost?.let { // the driver took the app down: not again at every start
+            state = state.copy(delegate = Delegate.CPU)
+            gpu.forget()
+            remember()
+            failed(Trouble(Problem.GPU_CRASHED, it))
+        }
+        if (saved == null) receive(intent)
+        listModels()
+        readBackdrop()
+        val first = !getPreferences(MODE_PRIVATE).getBoolean(ASKED, false)
+        if (first && state.source is Source.Camera && !cameraAllowed()) askForCamera()
     }
 
     override fun onStart() {
@@ -67,42 +92,116 @@ class MainActivity : Activity(), Screen {
     }
 
     override fun onStop() {
+        stopRecording()
         source?.stop()
         source = null
         engine?.close()
         engine = null
-        getPreferences(MODE_PRIVATE).edit().putString(STATE, state.toJson()).apply()
+        remember()
         super.onStop()
     }
+
+    override fun onDestroy() {
+        main.removeCallbacksAndMessages(null)
+        files.shutdown()
+        super.onDestroy()
+    }
+
+    private fun remember() = getPreferences(MODE_PRIVATE).edit().putString(STATE, state.toJson()).apply()
 
     override fun onSaveInstanceState(out: Bundle) {
         super.onSaveInstanceState(out)
         (state.source as? Source.Photo)?.let { out.putString(PHOTO, it.uri.toString()) }
         (state.source as? Source.Video)?.let { out.putString(VIDEO, it.uri.toString()) }
-        backgroundUri?.let { out.putString(BACKGROUND, it.toString()) }
+        pending?.let { out.putString(PENDING, it.path) }
+    }
+
+    override fun onConfigurationChanged(configuration: Configuration) {
+        super.onConfigurationChanged(configuration)
+        layOut()
+    }
+
+    private fun layOut() {
+        setContentView(R.layout.main)
+        drawBehindBars(findViewById(R.id.overlay), findViewById(R.id.panel))
+        screen = MainScreen(this, settings)
+        picture = findViewById(R.id.picture)
+        picture!!.sizeChanged = {
+            aspect = it
+            engine?.fit(it)
+        }
+        screen.render(state)
+    }
+
+    override fun onNewIntent(intent: Intent) {
+        super.onNewIntent(intent)
+        receive(intent)
+    }
+
+    /** A photo or a video that another app shares with this one or opens in it. */
+    private fun receive(intent: Intent) {
+        @Suppress("DEPRECATION") // its successor needs API 33
+        val uri = if (intent.action == Intent.ACTION_SEND) intent.getParcelableExtra(Intent.EXTRA_STREAM) else intent.data
+        if (uri is Uri) update { copy(source = sourceOf(uri, intent.type), note = null) }
+    }
+
+    private fun sourceOf(uri: Uri, type: String?): Source {
+        val known = type?.takeUnless { it.startsWith("*") } ?: contentResolver.getType(uri).orEmpty()
+        return if (known.startsWith("video/")) Source.Video(uri) else Source.Photo(uri)
     }
 
     // What changes, and what follows from it.
 
-    private fun update(change: UiState.() -> UiState) {
+    fun update(change: UiState.() -> UiState) {
         val before = state
         state = before.change()
-        if (state.message == before.message && (state.look != before.look || state.source != before.source)) {
-            state = state.copy(message = null) // it was about what is no more
+        if (state.note !== before.note) {
+            main.removeCallbacksAndMessages(NOTE)
+            if (state.note?.stays == false) main.postAtTime({ update { copy(note = null) } }, NOTE, android.os.SystemClock.uptimeMillis() + NOTE_MS)
         }
         if (state.look != before.look) engine?.show(state.look)
+        if (state.backdrop != before.backdrop) readBackdrop()
         if (state.chosen != before.chosen || state.delegate != before.delegate || state.threads != before.threads) openModels()
+        if (state.source != before.source) stopRecording()
         if (state.source != before.source || (state.cameraAllowed && !before.cameraAllowed)) openSource()
         screen.render(state)
     }
 
+    fun note(text: String, action: Int? = null, stays: Boolean = false, act: () -> Unit = {}) =
+        runOnUiThread { update { copy(note = Note(text, action, stays, act)) } }
+
+    /** Run [work] on the thread of files; what it gives is handled on the main thread, unless the activity is gone. */
+    private fun <T> inBackground(work: () -> T, then: (T) -> Unit) {
+        if (!files.isShutdown) files.execute {
+            val result = work()
+            runOnUiThread { if (!isDestroyed) then(result) }
+        }
+    }
+
+    private fun listModels(message: String? = null) = inBackground(store::list) { models ->
+        val usable = models.filter { it.problem == null }.map { it.name }
+        val before = state.chosen
+        update { copy(models = models, chosen = chosen.filter { it in usable }.ifEmpty { usable.take(1) }) }
+        if (state.chosen == before) openModels() // nothing changed but that they can be opened now
+        if (usable.isEmpty()) note(getString(R.string.no_models), stays = true)
+        message?.let { note(it) }
+    }
+
     private fun openModels() {
-        val (files, delegate, threads) = Triple(state.chosen.mapNotNull { name -> state.models.find { it.name == name } }, state.delegate, state.threads)
-        state = state.copy(message = if (files.isEmpty()) getString(R.string.no_models) else null)
+        val (files, delegate, threads) = Triple(state.files, state.delegate, state.threads)
+        if (state.models == null) return
         engine?.use { photo, size ->
-            val opened = files.map { file ->
-                val bytes = file.buffer()
-                openTrusted(delegate, { openModel(file.spec!!, bytes, it, threads) }, photo, size, ::failed)
+            val opened = mutableListOf<pocketseg.model.Segmenter>()
+            try {
+                for (file in files) {
+                    val bytes = file.buffer()
+                    fun open(on: Delegate) = openModel(file.spec!!, bytes, on, threads)
+                    opened += if (delegate == Delegate.CPU) open(delegate)
+                    else gpu.make(file.name) { openTrusted(delegate, ::open, photo, size, ::failed) }
+                }
+            } catch (error: Exception) {
+                opened.forEach { it.close() }
+                throw error
             }
             runOnUiThread { update { copy(devices = opened.map { it.device }) } }
             opened
@@ -115,125 +214,70 @@ class MainActivity : Activity(), Screen {
         source = null
         state = state.copy(cameraAllowed = cameraAllowed())
         source = when (val wanted = state.source) {
-            is Source.Camera -> if (state.cameraAllowed) CameraSource(applicationContext, wanted.front) { displayDegrees(this) } else null
+            is Source.Camera -> if (state.cameraAllowed) openCamera(this, wanted.front) else null
             is Source.Photo -> PhotoSource(applicationContext, wanted.uri)
             is Source.Video -> VideoSource(applicationContext, wanted.uri)
         }
-        source?.start(engine.frames, ::failed)
+        val mine = source
+        source?.start(engine.listen()) { trouble -> runOnUiThread { if (source === mine) failed(trouble) } }
         screen.render(state)
     }
 
-    private fun UiState.withModels(models: List<ModelFile>): UiState {
-        val usable = models.filter { it.problem == null }.map { it.name }
-        return copy(models = models, chosen = chosen.filter { it in usable }.ifEmpty { usable.take(1) })
+    private val ownBackground get() = File(filesDir, "background")
+
+    private fun readBackdrop() {
+        val backdrop = state.backdrop
+        inBackground({
+            try {
+                if (backdrop == Backdrop.OWN) readBackground(applicationContext, Uri.fromFile(ownBackground)) else backdrop.background()
+            } catch (error: IOException) {
+                failed(Trouble(Problem.BACKGROUND_FAILED, error))
+                Backdrop.STUDIO.background()
+            }
+        }) {
+            background = it
+            engine?.show(it)
+        }
     }
 
     // From the inference thread.
 
-    override fun show(pixels: IntArray, size: Size) = picture.show(pixels, size)
+    override fun show(pixels: IntArray, size: Size) {
+        picture?.show(pixels, size)
+        try {
+            recording?.add(pixels, size, System.nanoTime())
+        } catch (error: IOException) {
+            recording = null
+            failed(Trouble(Problem.SAVE_FAILED, error))
+            runOnUiThread { update { copy(recording = false) } }
+        }
+    }
 
     override fun report(report: Report) = runOnUiThread { update { copy(report = report, thermal = thermalStatus(this@MainActivity)) } }
 
-    override fun failed(message: String) = runOnUiThread { update { copy(message = message) } }
+    override fun failed(trouble: Trouble) = note(words(trouble), stays = trouble.problem == Problem.CAMERA_LOST || trouble.problem == Problem.CAMERA_NONE)
 
     // From the person.
 
-    private fun connect() {
-        picture.sizeChanged = {
-            aspect = it
-            engine?.fit(it)
-        }
-        onClick(R.id.effect) { pickEffect() }
-        onClick(R.id.model) {
-            pick(R.string.model_title, modelChoices(state.models.map { it.name to it.problem }, null), state.chosen.firstOrNull()) {
-                update { copy(chosen = (listOf(it) + chosen.drop(1)).distinct()) }
-            }
-        }
-        onClick(R.id.compare) {
-            val none = Choice("", getString(R.string.compare_off))
-            val choices = listOf(none) + modelChoices(state.models.map { it.name to it.problem }, state.chosen.firstOrNull())
-            pick(R.string.compare_title, choices, state.chosen.getOrElse(1) { "" }) {
-                update { copy(chosen = if (it == "") chosen.take(1) else chosen.take(1) + it) }
-            }
-        }
-        onClick(R.id.camera) {
-            val now = state.source
-            update { copy(source = Source.Camera(if (now is Source.Camera) !now.front else true)) }
-            if (!cameraAllowed()) askForCamera()
-        }
-        onClick(R.id.photo) { choose(Request.PHOTO, "image/*") }
-        onClick(R.id.video) { choose(Request.VIDEO, "video/*") }
-        onClick(R.id.save) { save() }
-        onClick(R.id.share) { share() }
-        onClick(R.id.expert) { pickExpert() }
-        onClick(R.id.allow) { askForCamera() }
-        onSlide(R.id.blur, state.look.blur / MAX_BLUR) { copy(blur = it * MAX_BLUR) }
-        onSlide(R.id.refinement, state.look.refinement / MAX_REFINEMENT) { copy(refinement = it * MAX_REFINEMENT) }
-        onSlide(R.id.smoothing, state.look.smoothing / MAX_SMOOTHING) { copy(smoothing = it * MAX_SMOOTHING) }
-        onCheck(R.id.fill_contours, state.look.fillContours) { copy(fillContours = it) }
-        onCheck(R.id.fill_view, state.look.fillView) { copy(fillView = it) }
+    fun pickPicture() = choose(Request.PICTURE, "image/*", "video/*")
+
+    fun pickBackground() = choose(Request.BACKGROUND, "image/*")
+
+    fun addModels() = choose(Request.MODELS, "*/*")
+
+    fun removeModel(name: String) = inBackground({ store.remove(name) }) { listModels(getString(R.string.removed, name)) }
+
+    fun switchCamera() {
+        val now = state.source
+        update { copy(source = Source.Camera(if (now is Source.Camera) !now.front else true), note = null) }
+        if (!cameraAllowed()) askForCamera()
     }
 
-    private fun onClick(id: Int, action: () -> Unit) = findViewById<View>(id).setOnClickListener { action() }
+    private enum class Request { PICTURE, BACKGROUND, MODELS, PLACE, CAMERA }
 
-    private fun onCheck(id: Int, value: Boolean, change: Look.(Boolean) -> Look) {
-        val box = findViewById<CheckBox>(id)
-        box.isChecked = value
-        box.setOnCheckedChangeListener { _, checked -> update { copy(look = look.change(checked)) } }
-    }
-
-    private fun onSlide(id: Int, value: Float, change: Look.(Float) -> Look) {
-        val bar = findViewById<SeekBar>(id)
-        bar.progress = Math.round(value * bar.max)
-        bar.setOnSeekBarChangeListener(object : SeekBar.OnSeekBarChangeListener {
-            override fun onProgressChanged(bar: SeekBar, progress: Int, byPerson: Boolean) {
-                if (byPerson) update { copy(look = look.change(progress / bar.max.toFloat())) }
-            }
-
-            override fun onStartTrackingTouch(bar: SeekBar) = Unit
-
-            override fun onStopTrackingTouch(bar: SeekBar) = Unit
-        })
-    }
-
-    private fun pickEffect() {
-        val names = resources.getStringArray(R.array.effects)
-        pick(R.string.effect_title, Effect.entries.map { Choice(it, names[it.ordinal]) }, state.look.effect) { effect ->
-            update { copy(look = look.copy(effect = effect)) }
-            if (effect == Effect.COLOUR) pickColour()
-            if (effect == Effect.PICTURE) choose(Request.BACKGROUND, "image/*")
-        }
-    }
-
-    private fun pickColour() {
-        val names = resources.getStringArray(R.array.colours)
-        val values = resources.getIntArray(R.array.colour_values)
-        pick(R.string.colour_title, names.indices.map { Choice(values[it], names[it]) }, state.look.colour) {
-            update { copy(look = look.copy(colour = it)) }
-        }
-    }
-
-    private fun pickExpert() {
-        val actions = listOf<Pair<String, () -> Unit>>(
-            getString(if (state.numbers) R.string.hide_numbers else R.string.show_numbers) to { update { copy(numbers = !numbers) } },
-            getString(R.string.delegate, state.delegate) to {
-                pick(R.string.delegate_title, delegateChoices(LiteRtSegmenter.gpuSupport), state.delegate) { update { copy(delegate = it) } }
-            },
-            getString(R.string.threads, state.threads) to {
-                val choices = threadChoices(Runtime.getRuntime().availableProcessors(), state.delegate)
-                pick(R.string.threads_title, choices, state.threads) { update { copy(threads = it) } }
-            },
-            getString(R.string.add_models) to { choose(Request.MODELS, "*/*") },
-            getString(R.string.benchmark) to { startActivity(Intent(this, BenchmarkActivity::class.java)) },
-        )
-        pick(R.string.expert_title, actions.map { Choice(it.second, it.first) }, null) { it() }
-    }
-
-    private enum class Request { PHOTO, VIDEO, BACKGROUND, MODELS, SAVE, CAMERA }
-
-    private fun choose(request: Request, type: String) {
-        val intent = Intent(Intent.ACTION_OPEN_DOCUMENT).setType(type).addCategory(Intent.CATEGORY_OPENABLE)
-            .putExtra(Intent.EXTRA_ALLOW_MULTIPLE, request == Request.MODELS)
+    private fun choose(request: Request, vararg types: String) {
+        val intent = Intent(Intent.ACTION_OPEN_DOCUMENT).setType(if (types.size == 1) types[0] else "*/*").addCategory(Intent.CATEGORY_OPENABLE)
+            .putExtra(Intent.EXTRA_MIME_TYPES, types).putExtra(Intent.EXTRA_ALLOW_MULTIPLE, request == Request.MODELS)
         launch(intent, request)
     }
 
@@ -242,7 +286,7 @@ class MainActivity : Activity(), Screen {
             @Suppress("DEPRECATION") // its successor is in androidx
             startActivityForResult(intent, request.ordinal)
         } catch (_: ActivityNotFoundException) {
-            failed(getString(R.string.no_picker))
+            note(getString(R.string.no_picker))
         }
 
     @Deprecated("its successor is in androidx")
@@ -252,64 +296,124 @@ class MainActivity : Activity(), Screen {
         val uris = if (clip != null) List(clip.itemCount) { clip.getItemAt(it).uri } else listOfNotNull(uri)
         if (result != RESULT_OK || uris.isEmpty()) return
         when (Request.entries[code]) {
-            Request.PHOTO -> update { copy(source = Source.Photo(uris[0]), message = null) }
-            Request.VIDEO -> update { copy(source = Source.Video(uris[0]), message = null) }
-            Request.BACKGROUND -> useBackground(uris[0])
-            Request.MODELS -> {
-                val problem = store.add(uris)
-                update { withModels(store.list()).copy(message = problem) }
+            Request.PICTURE -> update { copy(source = sourceOf(uris[0], null), note = null) }
+            Request.BACKGROUND -> keepBackground(uris[0])
+            Request.MODELS -> inBackground({ store.add(uris) }) { problem ->
+                listModels(problem?.let { words(Trouble(Problem.MODEL_REFUSED, it)) } ?: getString(R.string.added))
             }
-            Request.SAVE -> engine?.save { pixels, size -> saved { writePicture(this, uris[0], pixels, size) } }
+            Request.PLACE -> pending?.let { file -> stored(file, R.string.saved_file) { copyTo(this, file, uris[0]) } }
             Request.CAMERA -> Unit
         }
     }
 
-    private fun useBackground(uri: Uri) {
+    /** A copy of its own, so that the next start of the app may read it too. */
+    private fun keepBackground(uri: Uri) = inBackground({
+        try {
+            readBackground(applicationContext, uri) // is it a picture?
+            copyIn(uri, ownBackground)
+            null
+        } catch (error: IOException) {
+            Trouble(Problem.BACKGROUND_FAILED, error)
+        } catch (error: SecurityException) {
+            Trouble(Problem.FILE_GONE, error)
+        }
+    }) { trouble ->
+        if (trouble != null) return@inBackground failed(trouble)
+        val again = state.backdrop == Backdrop.OWN
+        update { copy(backdrop = Backdrop.OWN) }
+        if (again) readBackdrop()
+    }
+
+    private fun copyIn(uri: Uri, file: File) {
+        val input = contentResolver.openInputStream(uri) ?: throw IOException("the file is gone")
+        input.use { file.outputStream().use(it::copyTo) }
+    }
+
+    fun shutter() = if (state.source is Source.Video) convert() else export { store(it) }
+
+    fun share() = export { file ->
+        val intent = SharedFiles.share(this, file, getString(R.string.share_picture))
+        runOnUiThread { startActivity(intent) }
+    }
+
+    /** Writes the picture as a file and goes on with that, on the inference thread. */
+    private fun export(then: (File) -> Unit) {
+        val (effect, from) = state.look.effect to state.source
+        engine?.save { shown -> then(writePicture(this, shown, effect, from)) }
+    }
+
+    /** Into the gallery, or to a place that the person is asked for; the file is there by then, whatever becomes of the picture. */
+    private fun store(file: File) {
+        if (galleryIsOpen) return stored(file, if (file.extension == "mp4") R.string.saved_video else R.string.saved) { addToGallery(this, file) }
+        runOnUiThread {
+            pending = file
+            val intent = Intent(Intent.ACTION_CREATE_DOCUMENT).setType(SharedFiles.mimeType(file.name)).addCategory(Intent.CATEGORY_OPENABLE)
+            launch(intent.putExtra(Intent.EXTRA_TITLE, file.name), Request.PLACE)
+        }
+    }
+
+    private fun stored(file: File, message: Int, write: () -> Unit) = inBackground({
+        try {
+            write()
+            null
+        } catch (error: IOException) {
+            Trouble(Problem.SAVE_FAILED, error)
+        } catch (error: RuntimeException) { // a storage provider may throw anything
+            Trouble(Problem.SAVE_FAILED, error)
+        }
+    }) { trouble ->
+        if (trouble != null) failed(trouble)
+        else note(getString(message), R.string.share) {
+            val title = getString(if (file.extension == "mp4") R.string.share_video else R.string.share_picture)
+            startActivity(SharedFiles.share(this, file, title))
+        }
+    }
+
+    fun record() {
+        if (recording != null) return stopRecording()
+        recording = Recording(newVideo(this))
+        update { copy(recording = true, note = null) }
+    }
+
+    private fun stopRecording() {
+        val recorded = recording ?: return
+        recording = null
+        inBackground({
+            try {
+                recorded.finish()
+            } catch (error: IOException) {
+                failed(Trouble(Problem.SAVE_FAILED, error))
+                null
+            }
+        }) { written ->
+            update { copy(recording = false) }
+            if (written == true) store(recorded.file)
+            if (written == false) failed(Trouble(Problem.NO_PICTURE))
+        }
+    }
+
+    /** The whole video with the effect; the picture goes on meanwhile. */
+    private fun convert() {
+        val uri = (state.source as Source.Video).uri
+        if (converting) return
+        converting = true
+        val (files, look, behind) = Triple(state.files, state.look, background)
+        val file = newVideo(this)
+        fun progress(percent: Int) = note(getString(R.string.converting, percent), R.string.cancel, stays = true) { converting = false }
+        progress(0)
+        var shown = 0
+        val open = { files.map { openModel(it.spec!!, it.buffer(), Delegate.CPU, state.threads) } }
         Thread({
-            try {
-                val read = readBackground(applicationContext, uri)
-                runOnUiThread {
-                    background = read
-                    backgroundUri = uri
-                    engine?.show(read)
-                }
-            } catch (error: IOException) {
-                failed(getString(R.string.background_failed, error.message))
-            } catch (error: SecurityException) {
-                failed(getString(R.string.background_failed, error.message))
+            val written = try {
+                convertVideo(this, uri, file, look, behind, open, { if (it > shown) progress(it.also { now -> shown = now }) }) { !converting || isDestroyed }
+            } catch (error: Exception) { // models, decoders, encoders and storage: all end in the same sentence
+                failed(Trouble(Problem.SAVE_FAILED, error))
+                null
             }
-        }, "background").start()
-    }
-
-    private fun save() {
-        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.Q) {
-            val intent = Intent(Intent.ACTION_CREATE_DOCUMENT).setType("image/png").addCategory(Intent.CATEGORY_OPENABLE)
-            return launch(intent.putExtra(Intent.EXTRA_TITLE, "pocketseg.png"), Request.SAVE)
-        }
-        engine?.save { pixels, size -> saved { addToGallery(this, pixels, size) } }
-    }
-
-    private fun saved(write: () -> Unit) =
-        failed(
-            try {
-                write()
-                getString(if (Build.VERSION.SDK_INT < Build.VERSION_CODES.Q) R.string.saved_file else R.string.saved)
-            } catch (error: IOException) {
-                getString(R.string.save_failed, error.message)
-            },
-        )
-
-    private fun share() {
-        engine?.save { pixels, size ->
-            try {
-                val intent = SharedFiles.share(this, "pocketseg.png", getString(R.string.share_title)) { file ->
-                    file.outputStream().use { compress(pixels, size, it) }
-                }
-                runOnUiThread { startActivity(intent) }
-            } catch (error: IOException) {
-                failed(getString(R.string.save_failed, error.message))
-            }
-        }
+            converting = false
+            if (written == true) store(file)
+            if (written == false) runOnUiThread { update { copy(note = null) } }
+        }, "convert").start()
     }
 
     // The camera's permission.
@@ -317,27 +421,30 @@ class MainActivity : Activity(), Screen {
     private fun cameraAllowed() = checkSelfPermission(Manifest.permission.CAMERA) == PackageManager.PERMISSION_GRANTED
 
     private fun askForCamera() {
-        val asked = getPreferences(MODE_PRIVATE).getBoolean(ASKED, false)
         getPreferences(MODE_PRIVATE).edit().putBoolean(ASKED, true).apply()
+        requestPermissions(arrayOf(Manifest.permission.CAMERA), Request.CAMERA.ordinal)
+    }
+
+    /** The person pressed the button; after a refusal for good the system shows its question no more, but its settings. */
+    fun allowCamera() {
+        val asked = getPreferences(MODE_PRIVATE).getBoolean(ASKED, false)
         if (asked && !shouldShowRequestPermissionRationale(Manifest.permission.CAMERA) && !cameraAllowed()) {
-            // Refused for good: the system would not show its question any more.
             startActivity(Intent(Settings.ACTION_APPLICATION_DETAILS_SETTINGS, Uri.fromParts("package", packageName, null)))
         } else {
-            requestPermissions(arrayOf(Manifest.permission.CAMERA), Request.CAMERA.ordinal)
+            askForCamera()
         }
     }
 
     override fun onRequestPermissionsResult(code: Int, permissions: Array<String>, results: IntArray) =
-        update { copy(cameraAllowed = cameraAllowed(), message = null) }
+        update { copy(cameraAllowed = cameraAllowed(), note = null) }
 
     private companion object {
         const val STATE = "state"
         const val ASKED = "asked"
         const val PHOTO = "photo"
         const val VIDEO = "video"
-        const val BACKGROUND = "background"
-        const val MAX_BLUR = 0.08f
-        const val MAX_REFINEMENT = 0.05f
-        const val MAX_SMOOTHING = 0.95f
+        const val PENDING = "pending"
+        const val NOTE_MS = 6000L
+        val NOTE = Any()
     }
 }

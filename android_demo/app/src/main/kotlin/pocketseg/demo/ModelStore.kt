@@ -7,60 +7,81 @@ import pocketseg.model.ModelError
 import pocketseg.model.ModelSpec
 import java.io.File
 import java.io.IOException
+import java.io.InputStream
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.security.MessageDigest
 import java.util.Locale
 
-/** A pair of `.tflite` and `.json`, or why it is none: [problem]. */
-class ModelFile(val name: String, val spec: ModelSpec?, val problem: String?, val bytes: () -> ByteArray)
+/**
+ * A pair of `.tflite` and `.json`, or why it is none: [problem]. [open] gives the stored bytes.
+ *
+ * Listing reads the specs and a few bytes; whether the file is the one that the spec was written for is seen when it is
+ * opened, and when it is added.
+ */
+class ModelFile(val name: String, val spec: ModelSpec?, val problem: String?, val added: Boolean, val open: () -> InputStream)
 
 /** The models of the app's assets and those that were picked from storage, which are kept in the app's own folder. */
 class ModelStore(private val context: Context) {
     private val folder = File(context.filesDir, FOLDER)
 
+    /** Reads files: not for the main thread. */
     fun list(): List<ModelFile> {
         val assets = context.assets.list(FOLDER).orEmpty().toSet()
-        val picked = folder.list().orEmpty().toSet()
-        return names(assets).map { read(it) { file -> context.assets.open("$FOLDER/$file").use { stream -> stream.readBytes() } } } +
-            names(picked - assets).map { read(it) { file -> File(folder, file).readBytes() } }
+        val picked = folder.list().orEmpty().filterNot { it.startsWith(".") }.toSet()
+        return names(assets).map { read(it, false) { file -> context.assets.open("$FOLDER/$file") } } +
+            names(picked - assets).map { read(it, true) { file -> File(folder, file).inputStream() } }
     }
 
     private fun names(files: Set<String>) = files.map { it.substringBeforeLast('.') }.distinct().sorted()
 
-    private fun read(name: String, open: (String) -> ByteArray): ModelFile =
+    private fun read(name: String, added: Boolean, open: (String) -> InputStream): ModelFile =
         try {
-            val spec = ModelSpec.parse(String(open("$name.json")), "$name.json")
-            val bytes = { open("$name.tflite") }
-            ModelFile(name, spec, problem(name, spec, bytes()), bytes)
+            val spec = ModelSpec.parse(open("$name.json").use { String(it.readBytes()) }, "$name.json")
+            val head = ByteArray(8).also { bytes -> open("$name.tflite").use { it.read(bytes) } }
+            val problem = if (String(head, 4, 4, Charsets.ISO_8859_1) == "TFL3") null else "$name.tflite is no TensorFlow Lite file."
+            ModelFile(name, spec, problem, added) { open("$name.tflite") }
         } catch (error: ModelError) {
-            ModelFile(name, null, error.message) { throw error }
+            ModelFile(name, null, error.message, added) { throw error }
         } catch (error: IOException) {
-            ModelFile(name, null, "$name needs both $name.tflite and $name.json.") { throw error }
+            ModelFile(name, null, "$name needs both $name.tflite and $name.json.", added) { throw error }
         }
-
-    private fun problem(name: String, spec: ModelSpec, bytes: ByteArray): String? {
-        if (String(bytes, 4, minOf(4, maxOf(0, bytes.size - 4)), Charsets.ISO_8859_1) != "TFL3") return "$name.tflite is no TensorFlow Lite file."
-        val hash = MessageDigest.getInstance("SHA-256").digest(bytes).joinToString("") { "%02x".format(Locale.ROOT, it) }
-        if (spec.sha256 != null && spec.sha256 != hash) return "$name.json was written for another $name.tflite."
-        return null
-    }
 
     /** Keep copies of picked files; the returned sentence says what is missing or wrong, null when all is well. */
     fun add(uris: List<Uri>): String? {
         folder.mkdirs()
+        val names = mutableSetOf<String>()
         for (uri in uris) {
             val name = displayName(uri)?.substringAfterLast('/')
             if (name == null || name.substringAfterLast('.') !in setOf("tflite", "json")) {
                 return "${name ?: uri} is neither a .tflite nor a .json file."
             }
             try {
-                context.contentResolver.openInputStream(uri)!!.use { input -> File(folder, name).outputStream().use(input::copyTo) }
+                val part = File(folder, ".part") // a copy that breaks off leaves nothing
+                val input = context.contentResolver.openInputStream(uri) ?: throw IOException("the file is gone")
+                input.use { part.outputStream().use(it::copyTo) }
+                if (!part.renameTo(File(folder, name))) throw IOException("it cannot be stored")
             } catch (error: IOException) {
                 return "$name cannot be read: ${error.message}"
+            } catch (error: SecurityException) {
+                return "$name may not be read: ${error.message}"
             }
+            names += name.substringBeforeLast('.')
         }
-        return list().mapNotNull { it.problem }.ifEmpty { null }?.joinToString("\n")
+        return list().filter { it.added && it.name in names }.mapNotNull { it.problem ?: mismatch(it) }.ifEmpty { null }?.joinToString("\n")
+    }
+
+    private fun mismatch(file: ModelFile): String? =
+        try {
+            file.buffer()
+            null
+        } catch (error: ModelError) {
+            error.message
+        }
+
+    /** Only an added one; those of the app stay. */
+    fun remove(name: String) {
+        for (type in listOf("tflite", "json")) File(folder, "$name.$type").delete()
     }
 
     private fun displayName(uri: Uri): String? =
@@ -73,12 +94,14 @@ class ModelStore(private val context: Context) {
     }
 }
 
-/** The file in the direct memory that the interpreter wants. Throws [ModelError] when it is gone. */
+/** The file in the direct memory that the interpreter wants. Throws [ModelError] when it is gone or another one's. */
 fun ModelFile.buffer(): ByteBuffer {
     val bytes = try {
-        bytes()
+        open().use { it.readBytes() }
     } catch (error: IOException) {
         throw ModelError("$name cannot be read: ${error.message}")
     }
+    val hash = MessageDigest.getInstance("SHA-256").digest(bytes).joinToString("") { "%02x".format(Locale.ROOT, it) }
+    if (spec?.sha256 != null && spec.sha256 != hash) throw ModelError("$name.json was written for another $name.tflite.")
     return ByteBuffer.allocateDirect(bytes.size).order(ByteOrder.nativeOrder()).put(bytes).apply { rewind() }
 }

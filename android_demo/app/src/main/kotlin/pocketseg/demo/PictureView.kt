@@ -2,19 +2,23 @@ package pocketseg.demo
 
 import android.content.Context
 import android.graphics.Bitmap
+import android.graphics.BitmapShader
 import android.graphics.Canvas
+import android.graphics.Color
 import android.graphics.Paint
 import android.graphics.RectF
+import android.graphics.Shader
 import android.util.AttributeSet
 import android.view.View
 import pocketseg.pixels.Size
 
-/** Shows pixels that another thread hands over. */
+/** Shows pixels that another thread hands over; what is transparent in them lies on a chequered ground. */
 class PictureView(context: Context, attributes: AttributeSet?) : View(context, attributes) {
     // Three, so that the one being written is neither shown nor still on its way to the GPU.
     private val bitmaps = arrayOfNulls<Bitmap>(3)
     private var shown = -1
     private val paint = Paint(Paint.FILTER_BITMAP_FLAG)
+    private val chequered = Paint().apply { shader = chequers() }
     private val area = RectF()
     var sizeChanged: (aspect: Double) -> Unit = {}
 
@@ -43,6 +47,14 @@ class PictureView(context: Context, attributes: AttributeSet?) : View(context, a
         val left = (width - bitmap.width * scale) / 2
         val top = (height - bitmap.height * scale) / 2
         area.set(left, top, left + bitmap.width * scale, top + bitmap.height * scale)
+        canvas.drawRect(area, chequered)
         canvas.drawBitmap(bitmap, null, area, paint)
+    }
+
+    private fun chequers(): BitmapShader {
+        val side = (12 * resources.displayMetrics.density).toInt()
+        val tile = Bitmap.createBitmap(2 * side, 2 * side, Bitmap.Config.ARGB_8888)
+        for (y in 0 until 2 * side) for (x in 0 until 2 * side) tile.setPixel(x, y, if (x / side == y / side) Color.WHITE else 0xFFD5D9D7.toInt())
+        return BitmapShader(tile, Shader.TileMode.REPEAT, Shader.TileMode.REPEAT)
     }
 }

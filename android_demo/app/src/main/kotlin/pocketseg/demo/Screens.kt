@@ -2,27 +2,19 @@ package pocketseg.demo
 
 import android.app.Activity
 import android.app.AlertDialog
-import android.content.ContentValues
 import android.content.Context
-import android.graphics.Bitmap
-import android.net.Uri
 import android.os.Build
-import android.os.Environment
 import android.os.PowerManager
-import android.provider.MediaStore
 import android.view.Surface
 import android.view.View
 import android.view.ViewGroup
 import android.view.WindowInsets
 import android.widget.BaseAdapter
 import android.widget.TextView
-import pocketseg.live.Choice
-import pocketseg.pixels.Size
-import java.io.IOException
-import java.io.OutputStream
 
 /** A list to choose from; what cannot be chosen is there too, with its reason. */
 fun <T> Activity.pick(title: Int, choices: List<Choice<T>>, current: T?, chosen: (T) -> Unit) {
+    val context = this
     val adapter = object : BaseAdapter() {
         override fun getCount() = choices.size
 
@@ -38,7 +30,11 @@ fun <T> Activity.pick(title: Int, choices: List<Choice<T>>, current: T?, chosen:
             val view = old ?: layoutInflater.inflate(R.layout.choice, parent, false)
             val choice = choices[position]
             val label = view.findViewById<TextView>(R.id.label)
-            label.text = if (choice.value == current) "✓ ${choice.label}" else choice.label
+            label.text = choice.label
+            val check = if (choice.value == current) context.getDrawable(R.drawable.ic_check)?.mutate() else null
+            check?.setTint(context.getColor(R.color.accent))
+            label.setCompoundDrawablesRelativeWithIntrinsicBounds(null, null, check, null)
+            label.contentDescription = if (choice.value == current) "✓ ${choice.label}" else null
             label.isEnabled = choice.refusal == null
             val refusal = view.findViewById<TextView>(R.id.refusal)
             refusal.text = choice.refusal
@@ -49,45 +45,26 @@ fun <T> Activity.pick(title: Int, choices: List<Choice<T>>, current: T?, chosen:
     AlertDialog.Builder(this).setTitle(title).setAdapter(adapter) { _, position -> chosen(choices[position].value) }.show()
 }
 
-/** From Android 15 on an app draws below the system bars; keep its controls out of them. */
-fun padForSystemBars(root: View) {
-    if (Build.VERSION.SDK_INT < Build.VERSION_CODES.R) return
-    val (left, top, right, bottom) = listOf(root.paddingLeft, root.paddingTop, root.paddingRight, root.paddingBottom)
-    root.setOnApplyWindowInsetsListener { view, insets ->
-        val bars = insets.getInsets(WindowInsets.Type.systemBars() or WindowInsets.Type.displayCutout())
-        view.setPadding(left + bars.left, top + bars.top, right + bars.right, bottom + bars.bottom)
-        insets
+/** The window reaches below the system's bars on every Android; [pad] keeps controls out of them. */
+fun Activity.drawBehindBars(vararg pad: View) {
+    @Suppress("DEPRECATION") // their successors need API 30
+    window.decorView.systemUiVisibility = View.SYSTEM_UI_FLAG_LAYOUT_STABLE or View.SYSTEM_UI_FLAG_LAYOUT_FULLSCREEN or
+        View.SYSTEM_UI_FLAG_LAYOUT_HIDE_NAVIGATION
+    for (view in pad) {
+        val (left, top, right, bottom) = listOf(view.paddingLeft, view.paddingTop, view.paddingRight, view.paddingBottom)
+        view.setOnApplyWindowInsetsListener { padded, insets ->
+            val (l, t, r, b) = edges(insets)
+            val first = padded === pad.first() // reaches the upper edge, the last one the lower edge
+            val last = padded === pad.last()
+            padded.setPadding(left + l, top + if (first) t else 0, right + r, bottom + if (last) b else 0)
+            insets
+        }
     }
 }
 
-fun compress(pixels: IntArray, size: Size, out: OutputStream) {
-    val bitmap = Bitmap.createBitmap(pixels, size.width, size.height, Bitmap.Config.ARGB_8888)
-    if (!bitmap.compress(Bitmap.CompressFormat.PNG, 100, out)) throw IOException("the disk may be full")
-    bitmap.recycle()
-}
-
-/** Throws [IOException]. */
-fun writePicture(context: Context, uri: Uri, pixels: IntArray, size: Size) {
-    val out = context.contentResolver.openOutputStream(uri) ?: throw IOException("the place is gone")
-    out.use { compress(pixels, size, it) }
-}
-
-/** A new picture in the gallery's folder of this app; from Android 10 on that needs no permission. Throws [IOException]. */
-fun addToGallery(context: Context, pixels: IntArray, size: Size) {
-    val values = ContentValues().apply {
-        put(MediaStore.MediaColumns.DISPLAY_NAME, "pocketseg-${System.currentTimeMillis()}.png")
-        put(MediaStore.MediaColumns.MIME_TYPE, "image/png")
-        put(MediaStore.MediaColumns.RELATIVE_PATH, "${Environment.DIRECTORY_PICTURES}/PocketSeg")
-    }
-    val uri = context.contentResolver.insert(MediaStore.Images.Media.EXTERNAL_CONTENT_URI, values)
-        ?: throw IOException("the gallery takes no new picture")
-    try {
-        writePicture(context, uri, pixels, size)
-    } catch (error: IOException) {
-        context.contentResolver.delete(uri, null, null)
-        throw error
-    }
-}
+@Suppress("DEPRECATION") // their successors need API 30
+private fun edges(insets: WindowInsets) =
+    listOf(insets.systemWindowInsetLeft, insets.systemWindowInsetTop, insets.systemWindowInsetRight, insets.systemWindowInsetBottom)
 
 /** How far the display is turned from how the phone is held by nature. */
 fun displayDegrees(activity: Activity): Int {

@@ -28,7 +28,7 @@ class SharedFiles : ContentProvider() {
         return ParcelFileDescriptor.open(file(uri), ParcelFileDescriptor.MODE_READ_ONLY)
     }
 
-    override fun getType(uri: Uri) = if (uri.path.orEmpty().endsWith(".json")) "application/json" else "image/png"
+    override fun getType(uri: Uri) = mimeType(uri.lastPathSegment.orEmpty())
 
     override fun query(uri: Uri, projection: Array<String>?, selection: String?, arguments: Array<String>?, order: String?): Cursor {
         val columns = projection ?: arrayOf(OpenableColumns.DISPLAY_NAME, OpenableColumns.SIZE)
@@ -47,14 +47,27 @@ class SharedFiles : ContentProvider() {
     companion object {
         private fun folder(context: Context) = File(context.cacheDir, "shared").apply { mkdirs() }
 
-        /** An intent that shares what [write] puts into a file called [name]. */
-        fun share(context: Context, name: String, title: String, write: (File) -> Unit): Intent {
-            write(File(folder(context), name))
-            val uri = Uri.parse("content://${context.packageName}.files/$name")
-            val type = if (name.endsWith(".json")) "application/json" else "image/png"
-            val send = Intent(Intent.ACTION_SEND).setType(type).putExtra(Intent.EXTRA_STREAM, uri)
+        /** A place for a new file that can be shared; those older than a day go. */
+        fun file(context: Context, name: String): File {
+            val folder = folder(context)
+            val yesterday = System.currentTimeMillis() - 24 * 3600 * 1000
+            folder.listFiles().orEmpty().filter { it.lastModified() < yesterday }.forEach { it.delete() }
+            return File(folder, name)
+        }
+
+        fun mimeType(name: String) = when (name.substringAfterLast('.')) {
+            "json" -> "application/json"
+            "mp4" -> "video/mp4"
+            "jpg" -> "image/jpeg"
+            else -> "image/png"
+        }
+
+        /** An intent that shares a [file] of [SharedFiles.file]. */
+        fun share(context: Context, file: File, title: String): Intent {
+            val uri = Uri.parse("content://${context.packageName}.files/${file.name}")
+            val send = Intent(Intent.ACTION_SEND).setType(mimeType(file.name)).putExtra(Intent.EXTRA_STREAM, uri)
                 .addFlags(Intent.FLAG_GRANT_READ_URI_PERMISSION)
-            send.clipData = android.content.ClipData.newRawUri(name, uri)
+            send.clipData = android.content.ClipData.newRawUri(file.name, uri)
             return Intent.createChooser(send, title)
         }
     }

@@ -1,6 +1,7 @@
 package pocketseg.demo
 
 import android.net.Uri
+import org.json.JSONArray
 import org.json.JSONException
 import org.json.JSONObject
 import pocketseg.live.Effect
@@ -16,11 +17,16 @@ sealed interface Source {
     data class Video(val uri: Uri) : Source
 }
 
+/** A sentence on the picture, with a button where something can be done about it. It goes after a while unless it [stays]. */
+data class Note(val text: String, val action: Int? = null, val stays: Boolean = false, val act: () -> Unit = {})
+
 /** All that the main screen shows. Immutable; it changes in one place, [MainActivity.update]. */
 data class UiState(
-    val look: Look = Look(),
+    val look: Look = Look(fillView = true),
+    val backdrop: Backdrop = Backdrop.STUDIO,
     val source: Source = Source.Camera(front = true),
-    val models: List<ModelFile> = emptyList(),
+    /** Null until the files have been listed. */
+    val models: List<ModelFile>? = null,
     /** One name, or two for a split screen. */
     val chosen: List<String> = emptyList(),
     val delegate: Delegate = Delegate.CPU,
@@ -30,8 +36,13 @@ data class UiState(
     val report: Report? = null,
     val thermal: String? = null,
     val cameraAllowed: Boolean = false,
-    val message: String? = null,
+    val note: Note? = null,
+    /** The picture alone, without any control. */
+    val bare: Boolean = false,
+    val recording: Boolean = false,
 ) {
+    val files get() = chosen.mapNotNull { name -> models?.find { it.name == name } }
+
     /** What is remembered from one start of the app to the next. */
     fun toJson(): String = JSONObject().apply {
         put("effect", look.effect.name)
@@ -41,8 +52,9 @@ data class UiState(
         put("smoothing", look.smoothing.toDouble())
         put("fill_contours", look.fillContours)
         put("fill_view", look.fillView)
+        put("backdrop", backdrop.name)
         put("front", (source as? Source.Camera)?.front ?: true)
-        put("chosen", org.json.JSONArray(chosen))
+        put("chosen", JSONArray(chosen))
         put("delegate", delegate.name)
         put("threads", threads)
         put("numbers", numbers)
@@ -60,6 +72,7 @@ data class UiState(
                         json.getDouble("refinement").toFloat(), json.getDouble("smoothing").toFloat(),
                         json.getBoolean("fill_contours"), json.getBoolean("fill_view"),
                     ),
+                    Backdrop.valueOf(json.getString("backdrop")),
                     Source.Camera(json.getBoolean("front")),
                     chosen = List(chosen.length(), chosen::getString),
                     delegate = Delegate.valueOf(json.getString("delegate")),

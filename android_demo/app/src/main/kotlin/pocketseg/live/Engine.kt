@@ -1,45 +1,59 @@
 package pocketseg.live
 
 import pocketseg.model.ModelError
+import pocketseg.model.Problem
 import pocketseg.model.Segmenter
+import pocketseg.model.Trouble
 import pocketseg.pixels.Size
+import java.io.IOException
 
 /** Where results go; called on the inference thread. */
 interface Screen {
-    /** [pixels] belong to the engine: copy them before returning. */
+    /** [pixels] belong to the engine: copy them before returning. Those of a cut-out are not opaque. */
     fun show(pixels: IntArray, size: Size)
 
     fun report(report: Report)
 
-    /** A sentence for the person. */
-    fun failed(message: String)
+    fun failed(trouble: Trouble)
 }
 
 /**
  * The inference thread: takes the newest picture, runs the models, shows the result. From [start] to [close].
  *
- * Models are opened, used and closed on this thread alone. After [close] nothing is shown and nothing runs.
+ * Models are opened, used and closed on this thread alone. After [close] nothing is shown and no model runs again. A job
+ * that fails is a message; the thread goes on.
  */
 class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM) {
     private val lock = Object()
     private val jobs = ArrayDeque<() -> Unit>()
     @Volatile private var closed = false
     private val worker = Thread(::work, "inference")
-
-    /** Sources write here. */
-    val frames = Latest { synchronized(lock) { lock.notifyAll() } }
+    @Volatile private var frames = Latest {}
 
     // Of the inference thread.
     private var segmenters = emptyList<Segmenter>()
-    private var meter = Meter(clock)
+    private val meter = Meter(clock)
     private var pipeline = Pipeline(segmenters, meter)
     private var look = Look()
     private var background: Background? = null
     private var aspect = 1.0
     private var current: Picture? = null
+    private var droppedBefore = 0L
     private var reported = 0L
 
     fun start() = worker.start()
+
+    /** Where a new source writes; what the source before still writes is not looked at any more. */
+    fun listen(): Latest {
+        val next = Latest { synchronized(lock) { lock.notifyAll() } }
+        frames = next
+        later {
+            droppedBefore = 0
+            meter.reset()
+            pipeline.forget()
+        }
+        return next
+    }
 
     fun show(look: Look) = later {
         this.look = look
@@ -61,32 +75,44 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
      * What it throws is shown; the picture then has no effect.
      */
     fun use(open: (photo: IntArray?, size: Size) -> List<Segmenter>) = later {
-        val photo = if (current == null) null else pipeline.photo
+        val photo = pipeline.photo
         val size = pipeline.size
         drop()
         try {
             segmenters = open(photo, size)
         } catch (error: ModelError) {
-            screen.failed(error.message!!)
+            screen.failed(Trouble(Problem.MODEL_REFUSED, error))
+        } catch (error: RuntimeException) {
+            screen.failed(Trouble(Problem.MODEL_REFUSED, error))
         }
-        meter = Meter(clock)
+        droppedBefore = frames.dropped
+        meter.reset()
         pipeline = Pipeline(segmenters, meter)
         redraw()
     }
 
-    /** Run [action] with the pixels last shown, on the inference thread; not at all when there are none. */
-    fun save(action: (pixels: IntArray, size: Size) -> Unit) = later {
-        if (current != null) action(pipeline.output, pipeline.size)
+    /** Run [action] with what is shown, on the inference thread; no picture, or a failure, is a message. */
+    fun save(action: (Shown) -> Unit) = later {
+        if (pipeline.output == null) (frames.take() ?: current)?.let(::render) // the models have just changed
+        val output = pipeline.output
+        if (output == null) return@later screen.failed(Trouble(Problem.NO_PICTURE))
+        try {
+            action(Shown(output, pipeline.size, pipeline, look, current!!))
+        } catch (error: IOException) {
+            screen.failed(Trouble(Problem.SAVE_FAILED, error))
+        } catch (error: RuntimeException) { // a storage provider may throw anything
+            screen.failed(Trouble(Problem.SAVE_FAILED, error))
+        }
     }
 
-    /** Waits for the frame in work (at most [milliseconds]). */
-    fun close(milliseconds: Long = 2000) {
-        synchronized(lock) {
-            closed = true
-            lock.notifyAll()
-        }
-        worker.join(milliseconds)
+    /** Returns at once; the frame in work is finished, but not shown. */
+    fun close() = synchronized(lock) {
+        closed = true
+        lock.notifyAll()
     }
+
+    /** Waits for the end of the thread after [close], at most [milliseconds]; for tests. */
+    fun join(milliseconds: Long = 5000) = worker.join(milliseconds)
 
     private fun later(job: () -> Unit) {
         synchronized(lock) {
@@ -103,7 +129,13 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
                 job = jobs.removeFirstOrNull()
             }
             if (closed) break
-            if (job != null) job() else render(frames.take() ?: continue)
+            try {
+                if (job != null) job() else render(frames.take() ?: continue)
+            } catch (error: OutOfMemoryError) {
+                screen.failed(Trouble(Problem.NO_MEMORY))
+            } catch (error: RuntimeException) {
+                screen.failed(Trouble(Problem.UNEXPECTED, error))
+            }
         }
         drop()
     }
@@ -115,31 +147,56 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
     }
 
     private fun redraw() {
-        if (!frames.hasFresh()) render(current ?: return)
+        if (!frames.hasFresh()) render(current ?: return, again = true)
     }
 
-    private fun render(picture: Picture) {
+    /** [again]: the picture was rendered before, only how it looks has changed. */
+    private fun render(picture: Picture, again: Boolean = false) {
         current = picture
         try {
-            pipeline.render(picture, look, background, aspect)
+            pipeline.render(picture, look, background, aspect, again)
         } catch (error: RuntimeException) { // a delegate that gave up: the picture goes on without the effect
             if (segmenters.isEmpty()) throw error
             drop()
-            screen.failed("The model stopped: ${error.message}. Choose it again, or another one.")
+            screen.failed(Trouble(Problem.MODEL_STOPPED, error))
             return render(picture)
         }
         if (closed) return
-        screen.show(pipeline.output, pipeline.size)
+        screen.show(pipeline.output!!, pipeline.size)
         meter.end(Stage.DRAWING)
-        meter.finish()
+        if (!again) meter.finish()
         val now = clock.nanoseconds()
         if (now - reported >= REPORT_INTERVAL) {
             reported = now
-            screen.report(meter.report(frames.dropped))
+            screen.report(meter.report(frames.dropped - droppedBefore))
         }
     }
 
     private companion object {
         const val REPORT_INTERVAL = 500_000_000L
     }
+}
+
+/** What is on the screen, and the same in all the pixels there are. For the inference thread. */
+class Shown(
+    val pixels: IntArray, val size: Size, private val pipeline: Pipeline, private val look: Look, private val picture: Picture,
+) {
+    val moving get() = picture.moving
+
+    /** A camera's or video's frame as large as it came. */
+    fun large(): Pair<IntArray, Size> = pipeline.large(picture, look)
+
+    /** Draw the effect on the photo in its full size, rows by rows; the mask's edges are those of the large photo. */
+    fun drawOn(photo: LargePhoto) = pipeline.drawOn(photo, look)
+}
+
+/** An upright photo that is too large for an array. */
+interface LargePhoto {
+    val size: Size
+
+    /** Rows [top] until [top] + [rows], packed pixels, opaque. */
+    fun read(top: Int, rows: Int, pixels: IntArray)
+
+    /** The same rows with the effect. */
+    fun write(top: Int, rows: Int, pixels: IntArray)
 }

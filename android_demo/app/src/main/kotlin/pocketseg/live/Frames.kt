@@ -1,5 +1,6 @@
 package pocketseg.live
 
+import pocketseg.model.Trouble
 import pocketseg.pixels.Orientation
 import pocketseg.pixels.Size
 import pocketseg.pixels.YuvColours
@@ -95,9 +96,9 @@ class Latest(private val published: () -> Unit) {
 
 /** A camera, a video or a photo. Pictures are delivered on the source's own thread. */
 interface FrameSource {
-    /** [failed] gets a sentence for the person; it may be called on any thread. */
-    fun start(frames: Latest, failed: (String) -> Unit)
+    /** [failed] may be called on any thread. */
+    fun start(frames: Latest, failed: (Trouble) -> Unit)
 
-    /** When this returns no more pictures arrive. */
+    /** Returns at once; a last picture may still arrive. */
     fun stop()
 }

@@ -11,6 +11,10 @@ class Percentiles(private val capacity: Int = 120) {
         values[(added++ % capacity).toInt()] = nanoseconds
     }
 
+    fun clear() {
+        added = 0
+    }
+
     /** In milliseconds, linear between neighbours as numpy does; 0 without measurements. [share] is 0-1. */
     fun milliseconds(share: Double): Double {
         if (count == 0) return 0.0
@@ -47,6 +51,12 @@ class Meter(private val clock: Clock = Clock.SYSTEM) {
     private var mark = 0L
     private var previous = 0L
     private var frames = 0L
+
+    fun reset() {
+        stages.forEach { it.clear() }
+        intervals.clear()
+        frames = 0
+    }
 
     fun begin() {
         spent.fill(0)

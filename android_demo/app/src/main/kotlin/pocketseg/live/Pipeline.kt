@@ -1,20 +1,21 @@
 package pocketseg.live
 
 import pocketseg.model.Segmenter
+import pocketseg.model.outputTensor
 import pocketseg.pixels.BackgroundBlur
 import pocketseg.pixels.Box
 import pocketseg.pixels.Columns
 import pocketseg.pixels.ContourFill
 import pocketseg.pixels.Grid
-import pocketseg.pixels.GuidedUpsampling
+import pocketseg.pixels.GuidedMask
 import pocketseg.pixels.InputTensor
 import pocketseg.pixels.Orientation
-import pocketseg.pixels.OutputTensor
 import pocketseg.pixels.Size
 import pocketseg.pixels.TemporalSmoothing
 import pocketseg.pixels.YuvLayout
 import pocketseg.pixels.YuvSampler
 import pocketseg.pixels.blend
+import pocketseg.pixels.cutOut
 import pocketseg.pixels.placement
 import pocketseg.pixels.sampleArgb
 import pocketseg.pixels.sampleFloats
@@ -23,7 +24,7 @@ import pocketseg.pixels.sharpen
 import pocketseg.pixels.tint
 import kotlin.math.roundToInt
 
-enum class Effect { MASK, BLUR, COLOUR, PICTURE }
+enum class Effect { NONE, BLUR, PICTURE, COLOUR, CUTOUT, MASK }
 
 /** What the person chose about the picture. Immutable: a change is a new one. */
 data class Look(
@@ -51,35 +52,61 @@ class Background(val pixels: IntArray, val size: Size)
 class Pipeline(private val segmenters: List<Segmenter>, private val meter: Meter) {
     private var scene: Scene? = null
 
+    /** Packed pixels of [size], null before the first [render]: the upright photo, and the same with the effect. */
+    val photo get() = scene?.photo
+    val output get() = scene?.output
     val size get() = scene?.size ?: Size(1, 1)
 
-    /** Opaque packed pixels of [size]: the upright photo, and the same with the effect. */
-    val photo get() = scene!!.photo
-    val output get() = scene!!.output
-
-    /** [aspect]: width / height of the view, for [Look.fillView]. */
-    fun render(picture: Picture, look: Look, background: Background?, aspect: Double) {
+    /**
+     * [aspect]: width / height of the view, for [Look.fillView]. [again]: this picture was the last one too, so what the
+     * models said of it is kept (and not smoothed over time a second time).
+     */
+    fun render(picture: Picture, look: Look, background: Background?, aspect: Double, again: Boolean = false) {
         meter.begin()
         val cut = if (look.fillView && picture.moving) aspect else 0.0
         var scene = this.scene
-        if (scene == null || !scene.fits(picture, cut, background)) {
-            scene = Scene(picture, cut, background)
+        val known = scene != null && scene.fits(picture, cut)
+        if (scene == null || !known) {
+            scene = Scene(picture, cut)
             this.scene = scene
         }
-        scene.take(picture)
-        for (lane in scene.lanes) lane.fill(scene.photo)
-        meter.end(Stage.PREPROCESSING)
-        for (lane in scene.lanes) lane.run()
-        meter.end(Stage.INFERENCE)
-        for (lane in scene.lanes) lane.read(scene.photo, look, picture.moving)
+        if (!again || !known) {
+            scene.take(picture)
+            for (lane in scene.lanes) lane.fill(scene.photo)
+            meter.end(Stage.PREPROCESSING)
+            for (lane in scene.lanes) lane.run()
+            meter.end(Stage.INFERENCE)
+            for (lane in scene.lanes) lane.observe(look.smoothing, picture.moving)
+        }
+        scene.use(background)
+        for (lane in scene.lanes) lane.shape(scene.photo, look)
         meter.end(Stage.POSTPROCESSING)
-        if (scene.lanes.isEmpty()) System.arraycopy(scene.photo, 0, scene.output, 0, scene.output.size)
-        for (lane in scene.lanes) scene.draw(lane, look)
-        if (scene.lanes.size > 1) scene.drawDivider()
+        scene.draw(look)
     }
 
+    /** The next picture has nothing to do with those before. */
+    fun forget() = scene?.lanes?.forEach { it.forget() } ?: Unit
+
+    /** The effect of the picture last rendered on the same photo in a larger size. */
+    fun drawOn(photo: LargePhoto, look: Look) {
+        val scene = checkNotNull(scene) { "nothing was rendered" }
+        val rows = minOf(photo.size.height, maxOf(1, BAND_PIXELS / photo.size.width))
+        val painter = scene.painter(photo.size, rows)
+        val pixels = IntArray(photo.size.width * rows)
+        val out = IntArray(photo.size.width * rows)
+        for (top in 0 until photo.size.height step rows) {
+            val count = minOf(rows, photo.size.height - top)
+            photo.read(top, count, pixels)
+            painter.draw(look, pixels, out, top, count)
+            photo.write(top, count, out)
+        }
+    }
+
+    /** The moving [picture] that was rendered last, in all of its pixels; they are used again by the next call. */
+    fun large(picture: Picture, look: Look): Pair<IntArray, Size> = checkNotNull(scene) { "nothing was rendered" }.large(picture, look)
+
     /** All that depends on the shape of the picture. */
-    private inner class Scene(picture: Picture, private val cut: Double, private val background: Background?) {
+    private inner class Scene(picture: Picture, private val cut: Double) {
         private val stored = picture.size
         private val orientation: Orientation = picture.orientation
         private val yuv: YuvLayout? = picture.yuv
@@ -88,95 +115,173 @@ class Pipeline(private val segmenters: List<Segmenter>, private val meter: Meter
         val size = Size(crop.width.roundToInt(), crop.height.roundToInt()).within(if (picture.moving) MOVING_SIDE else PHOTO_SIDE)
         val photo = IntArray(size.pixels)
         val output = IntArray(size.pixels)
-        val lanes = Array(segmenters.size) { Lane(segmenters[it], size, it, segmenters.size) }
+        val lanes = Array(segmenters.size) { Lane(segmenters[it], size) }
         private val place = placement(stored, orientation, crop, size)
         private val yuvSampler = yuv?.let { YuvSampler(it, place, size) }
         private val argbGrid = if (yuv == null) Grid(place, stored, size) else null
-        private val blur = BackgroundBlur(size)
-        private val behind = IntArray(size.pixels)
-        private val backgroundPixels = background?.let { given ->
-            IntArray(size.pixels).also {
-                val part = Box.centred(given.size, size.width.toDouble() / size.height)
-                Grid(placement(given.size, Orientation(), part, size), given.size, size).sampleArgb(given.pixels, it)
-            }
+        private var background: Background? = null
+        private var painter = painter(size, size.height)
+
+        fun fits(picture: Picture, cut: Double) =
+            picture.size == stored && picture.orientation == orientation && picture.yuv == yuv && cut == this.cut
+
+        fun use(background: Background?) {
+            if (background === this.background) return
+            this.background = background
+            painter = painter(size, size.height)
+            largePainter = null
         }
 
-        fun fits(picture: Picture, cut: Double, background: Background?) =
-            picture.size == stored && picture.orientation == orientation && picture.yuv == yuv && cut == this.cut &&
-                background === this.background
+        fun painter(size: Size, rows: Int) = Painter(lanes, background, size, rows)
 
         fun take(picture: Picture) {
             if (yuvSampler != null) yuvSampler.sample(picture.y, picture.u, picture.v, picture.colours, photo)
             else argbGrid!!.sampleArgb(picture.argb, photo)
         }
 
-        fun draw(lane: Lane, look: Look) = with(lane) {
-            when (look.effect) {
-                Effect.MASK ->
-                    if (spec.parts) columns.tint(photo, classes, spec.colours, TINT, output)
-                    else columns.tint(photo, mask, spec.colours[1], TINT, output)
-                Effect.BLUR -> {
-                    blur.apply(photo, mask, look.blur, behind)
-                    columns.blend(photo, behind, mask, output)
-                }
-                Effect.COLOUR -> columns.blend(photo, look.colour, mask, output)
-                Effect.PICTURE ->
-                    if (backgroundPixels != null) columns.blend(photo, backgroundPixels, mask, output)
-                    else columns.blend(photo, look.colour, mask, output)
-            }
+        private val largeSize = Size(crop.width.roundToInt(), crop.height.roundToInt())
+        private val largeSampler by lazy { YuvSampler(yuv!!, placement(stored, orientation, crop, largeSize), largeSize) }
+        private val largePhoto by lazy { IntArray(largeSize.pixels) }
+        private val largeOutput by lazy { IntArray(largeSize.pixels) }
+        private var largePainter: Painter? = null
+
+        fun large(picture: Picture, look: Look): Pair<IntArray, Size> {
+            largeSampler.sample(picture.y, picture.u, picture.v, picture.colours, largePhoto)
+            val painter = largePainter ?: painter(largeSize, largeSize.height).also { largePainter = it }
+            painter.draw(look, largePhoto, largeOutput, 0, largeSize.height)
+            return largeOutput to largeSize
         }
 
-        fun drawDivider() {
-            val middle = size.width / 2
-            for (y in 0 until size.height) for (x in maxOf(0, middle - 1)..middle) output[y * size.width + x] = -1
-        }
+        fun draw(look: Look) = painter.draw(look, photo, output, 0, size.height)
     }
 
     private companion object {
         const val MOVING_SIDE = 640
         const val PHOTO_SIDE = 1600
-        const val TINT = 0.5f
+        const val BAND_PIXELS = 1 shl 18
     }
 }
 
-/** One model's buffers and its share of the picture. */
-private class Lane(private val segmenter: Segmenter, size: Size, index: Int, count: Int) {
+/** One model and what it said of the picture, at the model's own size. */
+private class Lane(private val segmenter: Segmenter, private val size: Size) {
     val spec = segmenter.spec
-    val columns = Columns(size, size.width * index / count, size.width * (index + 1) / count)
-    val mask = FloatArray(size.pixels)
-    val classes = ByteArray(if (spec.parts) size.pixels else 0)
+    val small = spec.output.size
+    val classes get() = output.classes
+    val mask = FloatArray(small.pixels)
+    val blur = BackgroundBlur(size)
+    val guided = GuidedMask(small)
+    var refined = false
+        private set
     private val input = InputTensor(size, spec.input.size, spec.input.dtype, spec.input.quantization)
-    private val output = with(spec.output) { OutputTensor(this.size, channels, dtype, quantization, spec.activation, spec.threshold) }
-    private val small = spec.output.size
+    private val output = outputTensor(spec)
     private val smallPhoto = if (small == spec.input.size) input.pixels else IntArray(small.pixels)
     private val photoGrid = Grid.resize(size, small)
-    private val grid = Grid.resize(small, size)
     private val smoothing = TemporalSmoothing(small)
     private val contours = ContourFill(small)
-    private val guided = GuidedUpsampling(small, size)
+    private val strokes = Strokes(this, size, size.height)
 
     fun fill(photo: IntArray) = input.fill(photo)
 
     fun run() = segmenter.run(input.buffer, output.buffer)
 
-    fun read(photo: IntArray, look: Look, moving: Boolean) {
+    fun forget() = smoothing.reset()
+
+    fun observe(share: Float, moving: Boolean) {
         output.read()
-        if (spec.parts) grid.sampleNearest(output.classes, classes)
-        val foreground = output.foreground
         if (!moving) smoothing.reset()
-        smoothing.apply(foreground, look.smoothing)
-        if (look.fillContours || spec.fillContours) contours.apply(foreground, spec.threshold)
+        smoothing.apply(output.foreground, share)
+    }
+
+    /** The mask as [look] wants it; and the blurred background, which only all of the photo can give. */
+    fun shape(photo: IntArray, look: Look) {
+        System.arraycopy(output.foreground, 0, mask, 0, mask.size)
+        if (look.fillContours || spec.fillContours) contours.apply(mask, spec.threshold)
         val radius = (look.refinement * maxOf(small.width, small.height)).roundToInt()
-        if (radius == 0) {
-            grid.sampleFloats(foreground, mask)
-        } else {
+        refined = radius > 0
+        if (refined) {
             if (smallPhoto !== input.pixels) photoGrid.sampleArgb(photo, smallPhoto)
-            guided.apply(foreground, smallPhoto, photo, radius, EPSILON, mask)
+            guided.fit(mask, smallPhoto, radius, EPSILON)
         }
-        sharpen(mask, spec.threshold)
+        if (look.effect == Effect.BLUR) {
+            strokes.read(photo, 0, size.height)
+            blur.apply(photo, strokes.mask, look.blur)
+        }
     }
 
     private companion object {
         const val EPSILON = 1e-3f
+    }
+}
+
+/** A lane's mask at the size of a picture, [rows] rows at a time. */
+private class Strokes(private val lane: Lane, size: Size, rows: Int) {
+    val mask = FloatArray(size.width * rows)
+    val classes = ByteArray(if (lane.spec.parts) size.width * rows else 0)
+    private val slopes = FloatArray(size.width * rows)
+    private val grid = Grid.resize(lane.small, size)
+
+    fun read(photo: IntArray, top: Int, until: Int) {
+        if (lane.refined) lane.guided.draw(grid, photo, slopes, mask, top, until)
+        else grid.sampleFloats(lane.mask, mask, top, until)
+        sharpen(mask, lane.spec.threshold, (until - top) * grid.target.width)
+        if (lane.spec.parts) grid.sampleNearest(lane.classes, classes, top, until)
+    }
+}
+
+/** Draws the lanes' effect on rows of a picture of [size], which may be larger than the one that the models saw. */
+private class Painter(private val lanes: Array<Lane>, private val background: Background?, private val size: Size, rows: Int) {
+    private val strokes = lanes.map { Strokes(it, size, rows) }
+    private val blurs = lanes.map { Grid.resize(it.blur.small, size) }
+    private val behind = IntArray(size.width * rows)
+    private val columns = lanes.indices.map { i -> Columns(Size(size.width, rows), size.width * i / lanes.size, size.width * (i + 1) / lanes.size) }
+    private val backgroundGrid = background?.let {
+        Grid(placement(it.size, Orientation(), Box.centred(it.size, size.width.toDouble() / size.height), size), it.size, size)
+    }
+    private val still = backgroundGrid?.takeIf { rows == size.height }?.let { grid ->
+        IntArray(size.pixels).also { grid.sampleArgb(background!!.pixels, it) }
+    }
+
+    /** [photo] and [out] hold rows [top] until [top] + [count]. */
+    fun draw(look: Look, photo: IntArray, out: IntArray, top: Int, count: Int) {
+        val until = top + count
+        if (lanes.isEmpty() || look.effect == Effect.NONE) {
+            for (i in 0 until count * size.width) out[i] = photo[i] or (0xFF shl 24)
+        } else {
+            for (i in lanes.indices) draw(i, look, photo, out, top, until)
+        }
+        if (lanes.size > 1) for (y in 0 until count) for (x in maxOf(0, size.width / 2 - 1)..size.width / 2) out[y * size.width + x] = -1
+    }
+
+    private fun draw(index: Int, look: Look, photo: IntArray, out: IntArray, top: Int, until: Int) {
+        val lane = lanes[index]
+        val strokes = strokes[index].also { it.read(photo, top, until) }
+        val mask = strokes.mask
+        with(columns[index]) {
+            when (look.effect) {
+                Effect.NONE -> Unit
+                Effect.BLUR -> {
+                    blurs[index].sampleArgb(lane.blur.blurred, behind, top, until)
+                    blend(photo, behind, mask, out)
+                }
+                Effect.PICTURE ->
+                    if (still != null) {
+                        blend(photo, still, mask, out)
+                    } else if (backgroundGrid != null) {
+                        backgroundGrid.sampleArgb(background!!.pixels, behind, top, until)
+                        blend(photo, behind, mask, out)
+                    } else {
+                        tint(photo, mask, 0, 0f, out) // until there is a picture, the photo as it is
+                    }
+                Effect.COLOUR -> blend(photo, look.colour, mask, out)
+                Effect.CUTOUT -> cutOut(photo, mask, out)
+                Effect.MASK ->
+                    if (lane.spec.parts) tint(photo, strokes.classes, lane.spec.colours, TINT, out)
+                    else tint(photo, mask, lane.spec.colours[1], TINT, out)
+            }
+        }
+    }
+
+    private companion object {
+        const val TINT = 0.5f
     }
 }

@@ -26,6 +26,7 @@ class ModelSpec(
     val fillContours: Boolean,
     /** Of the `.tflite`. */
     val sha256: String?,
+    val licence: String?,
 ) {
     val parts get() = output.channels > 2
 
@@ -88,6 +89,7 @@ private class Reader(private val json: JSONObject) {
             threshold = json.optDouble("threshold", 0.5).toFloat(),
             fillContours = json.optBoolean("fill_contours", false),
             sha256 = json.optString("sha256", "").ifEmpty { null },
+            licence = json.optString("licence", "").ifEmpty { null },
         )
     }
 

@@ -4,6 +4,7 @@ import pocketseg.pixels.InputTensor
 import pocketseg.pixels.OutputTensor
 import pocketseg.pixels.Size
 import pocketseg.pixels.palette
+import java.io.File
 
 /** The output's buffers for what a spec describes. */
 fun outputTensor(spec: ModelSpec) = with(spec.output) {
@@ -21,39 +22,59 @@ fun foreground(segmenter: Segmenter, photo: IntArray, size: Size): FloatArray {
     return output.foreground
 }
 
+/** How far two of one model differ on [photo], or on a drawing. */
+fun compare(reference: Segmenter, other: Segmenter, photo: IntArray? = null, size: Size = DRAWING): Agreement {
+    val pixels = photo ?: drawing(DRAWING)
+    val shape = if (photo == null) DRAWING else size
+    return Agreement(foreground(reference, pixels, shape), foreground(other, pixels, shape), reference.spec.threshold)
+}
+
 /**
  * A model on the wished delegate, or on the CPU when the delegate cannot run it or gives another result; a GPU that is
  * silently wrong is a known trouble. [told] gets the reason. The photo compared on is [photo], else a drawing.
  */
 fun openTrusted(
-    wished: Delegate, open: (Delegate) -> Segmenter, photo: IntArray?, size: Size, told: (String) -> Unit,
+    wished: Delegate, open: (Delegate) -> Segmenter, photo: IntArray?, size: Size, told: (Trouble) -> Unit,
 ): Segmenter {
     val cpu = open(Delegate.CPU)
     if (wished == Delegate.CPU) return cpu
-    val pixels = photo ?: drawing(DRAWING)
-    val pixelSize = if (photo == null) DRAWING else size
+    var other: Segmenter? = null
     val reason = try {
-        val other = open(wished)
-        val agreement = try {
-            Agreement(foreground(cpu, pixels, pixelSize), foreground(other, pixels, pixelSize), cpu.spec.threshold)
-        } catch (error: RuntimeException) {
-            other.close()
-            throw error
-        }
+        other = open(wished)
+        val agreement = compare(cpu, other, photo, size)
         if (agreement.trusted) {
             cpu.close()
-            told("${cpu.spec.name}: $wished agrees with the CPU ($agreement).")
+            told(Trouble(Problem.GPU_TRUSTED, "${cpu.spec.name}: $agreement"))
             return other
         }
-        other.close()
         agreement.toString()
     } catch (error: ModelError) {
         error.message
     } catch (error: RuntimeException) {
-        error.message
+        "$error"
     }
-    told("${cpu.spec.name} stays on the CPU: $wished cannot be trusted with it ($reason).")
+    other?.close()
+    told(Trouble(Problem.GPU_NOT_TRUSTED, "${cpu.spec.name}: $reason"))
     return cpu
+}
+
+/**
+ * Remembers in [file] that something is being tried that may take the whole app down with it, as a GPU's driver can.
+ */
+class Attempt(private val file: File) {
+    /** What was being tried when the app last ended; null when all attempts came back. */
+    val lost: String? get() = if (file.isFile) file.readText() else null
+
+    fun <T> make(what: String, action: () -> T): T {
+        file.writeText(what)
+        try {
+            return action()
+        } finally {
+            file.delete()
+        }
+    }
+
+    fun forget() = file.delete()
 }
 
 private val DRAWING = Size(192, 256)

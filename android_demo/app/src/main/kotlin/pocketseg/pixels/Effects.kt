@@ -47,6 +47,15 @@ private fun mix(low: Int, high: Int, share: Float): Int {
     return OPAQUE or (red shl 16) or (green shl 8) or blue
 }
 
+/** `out` = [photo], as opaque as [mask] says; colours are not multiplied with it. */
+fun Columns.cutOut(photo: IntArray, mask: FloatArray, out: IntArray) {
+    for (y in 0 until size.height) {
+        for (i in y * size.width + from until y * size.width + until) {
+            out[i] = (photo[i] and 0xFFFFFF) or ((mask[i] * 255 + 0.5f).toInt() shl 24)
+        }
+    }
+}
+
 /** A distinct opaque colour for each of 256 classes, class 0 black: Pascal VOC's, where a spec names none. */
 fun palette(classes: Int) = IntArray(256) { label ->
     var colour = 0
@@ -59,20 +68,21 @@ fun palette(classes: Int) = IntArray(256) { label ->
 /**
  * A blurred background without the person in it: colours count with 1 - mask, so nobody's outline glows.
  *
- * Works at a quarter of the size, three box means (nearly a Gaussian), then bilinear to full size.
+ * Works at a quarter of the size with three box means (nearly a Gaussian); the result is to be sampled bilinearly.
  */
 class BackgroundBlur(private val size: Size) {
-    private val small = Size((size.width + 3) / 4, (size.height + 3) / 4)
-    private val grid = Grid.resize(small, size)
+    val small = Size((size.width + 3) / 4, (size.height + 3) / 4)
     private val box = BoxMean(small)
     private val red = FloatArray(small.pixels)
     private val green = FloatArray(small.pixels)
     private val blue = FloatArray(small.pixels)
     private val weight = FloatArray(small.pixels)
-    private val smallOut = IntArray(small.pixels)
 
-    /** [strength]: the Gaussian's sigma as a share of the longer side; [out] gets opaque pixels of the full size. */
-    fun apply(photo: IntArray, mask: FloatArray, strength: Float, out: IntArray) {
+    /** Of the [small] size. */
+    val blurred = IntArray(small.pixels)
+
+    /** [strength]: the Gaussian's sigma as a share of the longer side. */
+    fun apply(photo: IntArray, mask: FloatArray, strength: Float) {
         // Three box means of radius r have together the variance r (r + 1) of a Gaussian.
         val radius = maxOf(1, (strength * maxOf(small.width, small.height) - 0.5f).roundToInt())
         for (y in 0 until small.height) for (x in 0 until small.width) gather(photo, mask, x, y)
@@ -82,12 +92,11 @@ class BackgroundBlur(private val size: Size) {
             box.apply(blue, radius, blue)
             box.apply(weight, radius, weight)
         }
-        for (i in smallOut.indices) {
+        for (i in blurred.indices) {
             val share = 1 / weight[i]
-            smallOut[i] = byte((red[i] * share + 0.5f).toInt()) shl 16 or
+            blurred[i] = byte((red[i] * share + 0.5f).toInt()) shl 16 or
                 (byte((green[i] * share + 0.5f).toInt()) shl 8) or byte((blue[i] * share + 0.5f).toInt())
         }
-        grid.sampleArgb(smallOut, out)
     }
 
     /** The weighted sum of one block of 4x4 pixels; a little weight everywhere, so that no sum is empty. */

@@ -26,8 +26,8 @@ class TemporalSmoothing(size: Size) {
 }
 
 /** A steeper curve around [threshold]: sure pixels become opaque or clear, the edge keeps a soft step. */
-fun sharpen(mask: FloatArray, threshold: Float) {
-    for (i in mask.indices) mask[i] = ((mask[i] - threshold) * 2.5f + 0.5f).coerceIn(0f, 1f)
+fun sharpen(mask: FloatArray, threshold: Float, count: Int = mask.size) {
+    for (i in 0 until count) mask[i] = ((mask[i] - threshold) * 2.5f + 0.5f).coerceIn(0f, 1f)
 }
 
 /** Fills what outer contours enclose: as `cv2.findContours(RETR_EXTERNAL)` and `drawContours(FILLED)`. */
@@ -110,24 +110,23 @@ class BoxMean(private val size: Size) {
 }
 
 /**
- * The fast guided filter (He and Sun 2015): a small mask brought to the photo's size, its edges drawn to the photo's.
+ * The fast guided filter (He and Sun 2015): a small mask brought to a photo's size, its edges drawn to the photo's.
  *
- * The linear model mask = a grey + b is fitted in windows of the small picture and applied to the large one.
+ * The linear model mask = a grey + b is fitted in windows of the small picture ([fit]) and applied to a photo of any
+ * size ([draw]).
  */
-class GuidedUpsampling(private val small: Size, large: Size) {
+class GuidedMask(small: Size) {
     private val box = BoxMean(small)
-    private val grid = Grid.resize(small, large)
     private val grey = FloatArray(small.pixels)
     private val meanGrey = FloatArray(small.pixels)
     private val meanMask = FloatArray(small.pixels)
     private val slope = FloatArray(small.pixels)
     private val offset = FloatArray(small.pixels)
-    private val largeSlope = FloatArray(large.pixels)
 
-    /** [mask] and the packed pixels [smallPhoto] have the small size; [out] (0-1) and [photo] the large one. */
-    fun apply(mask: FloatArray, smallPhoto: IntArray, photo: IntArray, radius: Int, epsilon: Float, out: FloatArray) {
+    /** [mask] and the packed pixels [photo] have the small size. */
+    fun fit(mask: FloatArray, photo: IntArray, radius: Int, epsilon: Float) {
         for (i in grey.indices) {
-            grey[i] = grey(smallPhoto[i])
+            grey[i] = grey(photo[i])
             slope[i] = grey[i] * mask[i]
             offset[i] = grey[i] * grey[i]
         }
@@ -142,9 +141,13 @@ class GuidedUpsampling(private val small: Size, large: Size) {
         }
         box.apply(slope, radius, slope)
         box.apply(offset, radius, offset)
-        grid.sampleFloats(slope, largeSlope)
-        grid.sampleFloats(offset, out)
-        for (i in out.indices) out[i] = (out[i] + largeSlope[i] * grey(photo[i])).coerceIn(0f, 1f)
+    }
+
+    /** Rows [top] until [until] of [grid]'s target, the small size brought to the photo's; [photo] and [out] hold those rows. */
+    fun draw(grid: Grid, photo: IntArray, slopes: FloatArray, out: FloatArray, top: Int = 0, until: Int = grid.target.height) {
+        grid.sampleFloats(slope, slopes, top, until)
+        grid.sampleFloats(offset, out, top, until)
+        for (i in 0 until (until - top) * grid.target.width) out[i] = (out[i] + slopes[i] * grey(photo[i])).coerceIn(0f, 1f)
     }
 }
 

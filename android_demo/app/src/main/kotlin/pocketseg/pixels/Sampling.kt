@@ -54,9 +54,9 @@ class Grid(val placement: Affine, val source: Size, val target: Size, rowStride:
     }
 }
 
-/** Bilinear samples of packed 0xAARRGGBB pixels; the result is opaque. [out] has the target's size, row by row. */
-fun Grid.sampleArgb(pixels: IntArray, out: IntArray) {
-    for (y in 0 until target.height) {
+/** Bilinear samples of packed 0xAARRGGBB pixels, opaque: rows [top] until [until] of the target, from the start of [out]. */
+fun Grid.sampleArgb(pixels: IntArray, out: IntArray, top: Int = 0, until: Int = target.height) {
+    for (y in top until until) {
         val row0 = rows.first[y]
         val row1 = rows.second[y]
         val wy = rows.weight[y]
@@ -71,14 +71,14 @@ fun Grid.sampleArgb(pixels: IntArray, out: IntArray) {
             val red = mix(p00 shr 16 and 255, p01 shr 16 and 255, p10 shr 16 and 255, p11 shr 16 and 255, wx, wy)
             val green = mix(p00 shr 8 and 255, p01 shr 8 and 255, p10 shr 8 and 255, p11 shr 8 and 255, wx, wy)
             val blue = mix(p00 and 255, p01 and 255, p10 and 255, p11 and 255, wx, wy)
-            out[y * target.width + x] = OPAQUE or (red shl 16) or (green shl 8) or blue
+            out[(y - top) * target.width + x] = OPAQUE or (red shl 16) or (green shl 8) or blue
         }
     }
 }
 
-/** Bilinear samples of one float plane. */
-fun Grid.sampleFloats(plane: FloatArray, out: FloatArray) {
-    for (y in 0 until target.height) {
+/** Bilinear samples of one float plane, rows as in [sampleArgb]. */
+fun Grid.sampleFloats(plane: FloatArray, out: FloatArray, top: Int = 0, until: Int = target.height) {
+    for (y in top until until) {
         val row0 = rows.first[y]
         val row1 = rows.second[y]
         val wy = rows.fraction[y]
@@ -86,18 +86,18 @@ fun Grid.sampleFloats(plane: FloatArray, out: FloatArray) {
             val c0 = columns.first[x]
             val c1 = columns.second[x]
             val wx = columns.fraction[x]
-            val top = plane[row0 + c0] + wx * (plane[row0 + c1] - plane[row0 + c0])
-            val bottom = plane[row1 + c0] + wx * (plane[row1 + c1] - plane[row1 + c0])
-            out[y * target.width + x] = top + wy * (bottom - top)
+            val above = plane[row0 + c0] + wx * (plane[row0 + c1] - plane[row0 + c0])
+            val below = plane[row1 + c0] + wx * (plane[row1 + c1] - plane[row1 + c0])
+            out[(y - top) * target.width + x] = above + wy * (below - above)
         }
     }
 }
 
-/** The nearest sample of one byte plane, for class numbers. */
-fun Grid.sampleNearest(plane: ByteArray, out: ByteArray) {
-    for (y in 0 until target.height) {
+/** The nearest sample of one byte plane, for class numbers; rows as in [sampleArgb]. */
+fun Grid.sampleNearest(plane: ByteArray, out: ByteArray, top: Int = 0, until: Int = target.height) {
+    for (y in top until until) {
         val row = rows.nearest[y]
-        for (x in 0 until target.width) out[y * target.width + x] = plane[row + columns.nearest[x]]
+        for (x in 0 until target.width) out[(y - top) * target.width + x] = plane[row + columns.nearest[x]]
     }
 }
 
@@ -116,14 +116,20 @@ enum class YuvColours(
     LIMITED_709(16, 76309, 117489, -13975, -34925, 138438),
 }
 
-/** The layout of a YUV 4:2:0 picture: one luma plane and two chroma planes of half its size (rounded up). */
-data class YuvLayout(val size: Size, val lumaStride: Int, val chromaStride: Int, val chromaPixelStride: Int) {
+/**
+ * The layout of a YUV 4:2:0 picture: one luma plane and two chroma planes of half its size (rounded up).
+ *
+ * Strides are in bytes. A picture of 10 bits has two bytes a sample: hand in the planes from the upper byte of the first.
+ */
+data class YuvLayout(
+    val size: Size, val lumaStride: Int, val chromaStride: Int, val chromaPixelStride: Int, val lumaPixelStride: Int = 1,
+) {
     val chroma get() = Size((size.width + 1) / 2, (size.height + 1) / 2)
 }
 
 /** Samples a YUV 4:2:0 picture: luma bilinear, chroma nearest (it has a quarter of the pixels to begin with). */
 class YuvSampler(layout: YuvLayout, placement: Affine, target: Size) {
-    private val luma = Grid(placement, layout.size, target, layout.lumaStride)
+    private val luma = Grid(placement, layout.size, target, layout.lumaStride, layout.lumaPixelStride)
     private val chroma = Grid(
         Affine(0.5, 0.0, -0.25, 0.0, 0.5, -0.25).after(placement),
         layout.chroma, target, layout.chromaStride, layout.chromaPixelStride,
@@ -153,6 +159,26 @@ class YuvSampler(layout: YuvLayout, placement: Affine, target: Size) {
                 val blue = byte(grey + colours.blueU * u shr 16)
                 out[y * target.width + x] = OPAQUE or (red shl 16) or (green shl 8) or blue
             }
+        }
+    }
+}
+
+/** Where a frame for an encoder goes: BT.601, 16-235; chroma is that of the upper left pixel of four. */
+fun interface YuvSink {
+    fun put(x: Int, y: Int, luma: Int)
+}
+
+/** The luma of each pixel and, for every second one of every second row, its chroma (at half the coordinates). */
+fun toYuv(pixels: IntArray, width: Int, size: Size, luma: YuvSink, u: YuvSink, v: YuvSink) {
+    for (y in 0 until size.height) for (x in 0 until size.width) {
+        val pixel = pixels[y * width + x]
+        val red = pixel shr 16 and 255
+        val green = pixel shr 8 and 255
+        val blue = pixel and 255
+        luma.put(x, y, (16829 * red + 33039 * green + 6416 * blue + 32768 shr 16) + 16)
+        if (x % 2 == 0 && y % 2 == 0) {
+            u.put(x / 2, y / 2, byte((-9714 * red - 19070 * green + 28784 * blue + 32768 shr 16) + 128))
+            v.put(x / 2, y / 2, byte((28784 * red - 24103 * green - 4681 * blue + 32768 shr 16) + 128))
         }
     }
 }
