@@ -225,7 +225,8 @@ def road(path: Path, segmenter: runtime.Segmenter, photo: np.ndarray) -> dict[st
     behind = np.broadcast_to(np.array((0, 177, 64), np.uint8), photo.shape)
     interpreter = runtime.load_interpreter(path)
     source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    stored = segmenter._quantize(data.prepare_image(photo, segmenter.input_size))[None]
+    real = data.prepare_image(photo, segmenter.input_size).astype(np.float32) / 255
+    stored = runtime.stored(real, source)[None]
     interpreter.set_tensor(source["index"], stored)
     interpreter.invoke()
     return {

@@ -309,7 +309,6 @@ class PixelsTest {
         val behind = mask.indices.filter { mask[it] < 0.5f } // what is seen of it
         val expected = Golden.pixels("effects/blurred")
         val mean = assertPixels("blur", behind.map { expected[it] }.toIntArray(), behind.map { blurred[it] }.toIntArray(), limit = 40)
-        println("blur: mean difference $mean")
-        assertTrue("mean difference $mean", mean < 3.0)
+        assertTrue("mean difference $mean", mean < 1.0)
     }
 }

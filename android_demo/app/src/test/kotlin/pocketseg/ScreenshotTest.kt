@@ -16,6 +16,7 @@ import pocketseg.demo.MainActivity
 import pocketseg.demo.R
 import pocketseg.demo.openCamera
 import pocketseg.demo.openModel
+import pocketseg.pixels.Box
 import pocketseg.pixels.Grid
 import pocketseg.pixels.Orientation
 import pocketseg.pixels.Size
@@ -29,14 +30,12 @@ import pocketseg.pixels.sampleArgb
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class ScreenshotTest : AppFixture() {
     /** The app with the portrait before its front camera. */
-    private fun portrait(): MainActivity {
+    private fun portrait(upright: Size = Size(720, 1280), part: Box = Box(68.0, 0.0, 288.0, 512.0)): MainActivity {
         assumeTrue("no Python for the model", PythonSegmenter.available)
         val model = Golden.portraitModel()
         val photo = Golden.pixels("models/$model/portrait-photo")
         val all = Golden.size("models/$model/portrait-photo")
-        // An upright 9:16 part of the photo, on its side and mirrored as the sensor of a front camera has it.
-        val upright = Size(720, 1280)
-        val part = pocketseg.pixels.Box(68.0, 0.0, 288.0, 512.0)
+        // An upright part of the photo, on its side and mirrored as the sensor of a front camera has it.
         val shown = IntArray(upright.pixels).also { Grid(placement(all, Orientation(), part, upright), all, upright).sampleArgb(photo, it) }
         val stored = upright.turned
         val orientation = Orientation(Turn.LEFT, mirror = true)
@@ -84,7 +83,7 @@ class ScreenshotTest : AppFixture() {
     @Test
     @Config(qualifiers = "w891dp-h411dp-land-night-xhdpi")
     fun landscape() {
-        val activity = portrait()
+        val activity = portrait(Size(1280, 920), Box(0.0, 0.0, 512.0, 368.0))
         click(activity, R.id.effect_colour)
         settled(activity)
         screenshot(activity, "landscape-dark")
