@@ -111,7 +111,11 @@ package() {
         $java -cp "$(echo build/pieces/compiler/r8-*.jar)" com.android.tools.r8.R8 --release --min-api 26 \
             --lib build/pieces/framework/*.jar --lib "$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")" \
             --pg-conf app/shrink.pro --pg-conf "$out/resources.pro" "${rules[@]}" --output "$root" \
-            "$out/classes.jar" build/pieces/app/*.jar "$out"/aar/*/classes.jar
+            "$out/classes.jar" build/pieces/app/*.jar "$out"/aar/*/classes.jar >"$out/r8.txt" 2>&1 || {
+            # Else it says of each class that its Kotlin is newer than this R8; what the names are for is not used here.
+            grep -v 'kotlin.Metadata' "$out/r8.txt" >&2
+            return 1
+        }
     fi
 
     step "package and sign, $1"
