@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.machine import RESULTS
 from keras_models import command, registry
+from keras_models.evaluate import without_background
 from keras_models.papers.report import as_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +56,8 @@ def classes() -> str:
     """IoU of each class of the networks trained on data of several classes."""
     tables = []
     for r in _accuracies(several=True):
-        ious = [("mean", r["mean_iou"]), *r["class_iou"].items()]
+        without = without_background(r["class_iou"]) if "background" in r["class_iou"] else None
+        ious = [("mean", r["mean_iou"]), ("mean without background", without), *r["class_iou"].items()]
         cells = ["-" if iou is None else f"{iou:.3f}" for _, iou in ious]
         size = "x".join(map(str, r["input_size"]))
         title = f"{r['title']}, {r['parameters']:,} parameters, {size}; {r['images']} photos of {r['data']}:"

@@ -3,7 +3,8 @@
 MODEL is a run folder, a preset's name, a `.keras` or a `.tflite` file. Everything is measured at the network's input
 size: the photo resized bilinearly without keeping its aspect ratio, the mask by nearest neighbour, as the papers do.
 `foreground_iou` is the portrait papers' "mIoU": the foreground's IoU of each photo, averaged over the photos.
-`mean_iou` is the mean over the classes of the IoU of the summed confusion matrix. --attributes says whom it serves: the
+`mean_iou` is the mean over the classes of the IoU of the summed confusion matrix, with the background;
+`mean_iou_without_background`, Improved DeepLabv3+'s, leaves that out. --attributes says whom it serves: the
 foreground IoU by attribute of the photos, with intervals and gaps.
 """
 
@@ -23,6 +24,7 @@ from keras_models.command import UserError, option
 from keras_models.data import attributes, attributes_report
 from keras_models.data.datasets import SPLITS, read_each
 from keras_models.data.pipeline import subsample
+from keras_models.predict import FILLS, fill_contours
 
 if TYPE_CHECKING:
     from keras_models.models import Predictor
@@ -41,6 +43,11 @@ class EvaluateOptions:
     json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
     worst: str | None = option(None, metavar="FILE.png", help="write a contact sheet of the worst photos here")
     worst_count: int = option(12, least=1, help="photos on the contact sheet")
+    fill_contours: str | None = option(
+        None,
+        choices=FILLS,
+        help="fill what the foreground encloses first: in all its regions, or in the largest alone (EOAM's poster)",
+    )
     attributes: str | None = option(
         None, metavar="FILE.csv", help="figures by attribute: a list of `data annotate`, or `measured` for none"
     )
@@ -80,14 +87,18 @@ class Lowest:
 class Tally:
     """The figures of `network` on `dataset`, gathered batch by batch; of masks it keeps only the `worst` ones.
 
-    On data of background and foreground, every class of the network but the first is foreground. On data of more
-    classes the network must have the same ones, else UserError.
+    On data of background and foreground, every class of the network but the first is foreground; `fill` says in which
+    of its regions it is filled, if at all (`predict.fill_contours`). On data of more classes the network must have the
+    same ones, and may have void as one more, which no photo is labelled with and none is predicted as; else UserError.
     """
 
-    def __init__(self, network: Predictor, dataset: data.Dataset, worst: int = 0):
-        self.network, self.dataset, self.worst = network, dataset, Lowest(worst)
+    def __init__(self, network: Predictor, dataset: data.Dataset, worst: int = 0, fill: str | None = None):
+        self.network, self.dataset, self.worst, self.fill = network, dataset, Lowest(worst), fill
         self.classes = len(dataset.class_names)
-        if self.classes > 2 and len(network.class_names) != self.classes:
+        if fill and self.classes > 2:
+            raise UserError(f"--fill-contours fills the foreground; {dataset.title} has {self.classes} classes.")
+        names = [name for i, name in enumerate(network.class_names) if i < self.classes or name != "void"]
+        if self.classes > 2 and len(names) != self.classes:
             raise UserError(
                 f"{network.name} has {len(network.class_names)} classes ({_listed(network.class_names)}), "
                 f"{dataset.title} has {self.classes} ({_listed(dataset.class_names)}). Train a network on this kind of "
@@ -98,10 +109,13 @@ class Tally:
 
     def add(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """The next photos' labels at the input size, uint8 (photos, height, width); returns the predicted ones."""
+        logits = km.metrics.without_void(logits, self.classes)
         single = logits.shape[-1] == 1
         predictions = (logits[..., 0] > 0 if single else np.argmax(logits, axis=-1)).astype(np.uint8)
         if self.classes == 2:
             predictions = np.minimum(predictions, 1)
+        if self.fill:
+            predictions = np.stack([fill_contours(found, regions=self.fill) for found in predictions])
         for mask, found in zip(labels, predictions, strict=True):
             truth = subsample(mask, found.shape)
             photo = km.metrics.of_photo(truth, found, self.classes)
@@ -131,8 +145,18 @@ class Tally:
             "boundary_f_score": float(np.mean(self.boundary_f_score)),
             "class_iou": dict(zip(self.dataset.class_names, class_iou, strict=True)),
         }
+        if self.classes > 2 and self.dataset.class_names[0] == "background":
+            figures["mean_iou_without_background"] = without_background(figures["class_iou"])
+        if self.fill:
+            figures["fill_contours"] = self.fill
         foreground_iou = np.array(self.foreground_iou, float)
         return Result(figures, self.dataset.names, foreground_iou, np.array(self.image_iou), list(self.worst))
+
+
+def without_background(class_iou: dict[str, float | None]) -> float | None:
+    """The mean IoU of the classes that are there, but for the background; None when no other is."""
+    ious = [iou for name, iou in class_iou.items() if name != "background" and iou is not None]
+    return float(np.mean(ious)) if ious else None
 
 
 def batches(
@@ -161,12 +185,13 @@ def evaluate(
     progress: Callable | None = None,
     batch_size: int = 16,
     worst: int = 0,
+    fill: str | None = None,
 ) -> Result:
-    """Run `network` over `dataset` and measure, with the masks of the `worst` photos.
+    """Run `network` over `dataset` and measure, with the masks of the `worst` photos; `fill`: see `Tally`.
 
     Memory does not grow with the dataset. UserError names every photo that cannot be read; see `Tally` for others.
     """
-    tally = Tally(network, dataset, worst)
+    tally = Tally(network, dataset, worst, fill)
     for images, labels in batches(dataset, network.input_size, batch_size, progress):
         tally.add(labels, network.logits(images))
     return tally.result()
@@ -222,10 +247,12 @@ def main(argv: list[str] | None = None) -> int:
         attributes.pyplot_for(options.attributes_plot)
     progress = command.progress(f"measuring on {dataset.title}")
     worst = options.worst_count if options.worst else 0
-    result = evaluate(km.models.predictor(options.model), dataset, progress, worst=worst)
+    fill = options.fill_contours
+    result = evaluate(km.models.predictor(options.model), dataset, progress, worst=worst, fill=fill)
     print(_table(result))
     if options.attributes:
-        other = evaluate(km.models.predictor(options.against), dataset, progress) if options.against else None
+        against = km.models.predictor(options.against) if options.against else None
+        other = evaluate(against, dataset, progress, fill=fill) if against else None
         result.figures.update(_by_attribute(result, other, people, dataset, options.attributes_plot))
     if options.json:
         command.write_text(options.json, json.dumps(result.figures, indent=1) + "\n")
@@ -265,10 +292,12 @@ def _table(result: Result) -> str:
     figures = result.figures
     low, median = np.percentile(result.image_iou, (5, 50))
     classes = figures["class_iou"]
+    without = figures.get("mean_iou_without_background")
     per_image = [("  median image", median), ("  worst twentieth, below", low)]
     rows = [
         ("mean IoU over the classes", figures["mean_iou"]),
         *((f"  {name}", iou) for name, iou in classes.items()),
+        *([("  without background", without)] if without is not None else []),
         *(per_image if len(classes) > 2 else []),
         ("pixel accuracy", figures["pixel_accuracy"]),
     ]

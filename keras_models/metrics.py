@@ -29,6 +29,14 @@ def predicted_labels(logits):
     return ops.cast(ops.argmax(logits, axis=-1), "int32")
 
 
+def without_void(logits, classes: int):
+    """Logits (..., channels) of data of `classes` classes without the channel of void that some networks have last.
+
+    Of two classes or fewer every channel stays: what is no background is foreground.
+    """
+    return logits[..., :classes] if classes > 2 else logits
+
+
 def foreground_iou(labels, predictions, ignore_label: int | None = 255):
     """The mean over the images of `foreground_iou_per_image`: what the portrait papers call mIoU."""
     return ops.mean(foreground_iou_per_image(labels, predictions, ignore_label))

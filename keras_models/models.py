@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_models import registry
 from keras_models.command import UserError
 from keras_models.pictures import palette
 
@@ -149,11 +150,12 @@ def transfer(source: keras.Model, model: keras.Model, title: str | None = None) 
     return f"weights of {title}: {len(layers) - len(anew)} of {len(layers)} layers; {rest}"
 
 
-def classes_of(source: str | Path, outputs: int) -> tuple[tuple[str, ...], list[list[int]]]:
+def classes_of(source: str | Path, outputs: int, network: str = "") -> tuple[tuple[str, ...], list[list[int]]]:
     """Names and RGB colours of the classes of a preset, run folder or `.keras` file with `outputs` channels of logits.
 
     They are those of the data that it was trained on, as the run.json or card.json beside the file says; without one,
-    background and person for up to two channels, `class 0` and so on for more. One channel has two classes.
+    background and person for up to two channels, `class 0` and so on for more. One channel has two classes. `network`,
+    the registered name, tells where the last of them is void.
     """
     count, names, colors = max(2, outputs), None, None
     for facts in (find(source).parent / name for name in ("run.json", "card.json")):
@@ -165,6 +167,9 @@ def classes_of(source: str | Path, outputs: int) -> tuple[tuple[str, ...], list[
                 raise UserError(f"{facts}, which names the classes, is damaged: {error}") from error
     if not names or len(names) != count:
         names, colors = ("background", "person") if count == 2 else [f"class {i}" for i in range(count)], None
+        row = registry.network(network) if network and network in registry.names() else None
+        if row and row.void and count == row.classes:
+            names[-1] = "void"
     return tuple(names), colors or palette(count)[:count].tolist()
 
 
@@ -218,4 +223,6 @@ def predictor(source: str | Path) -> Predictor:
         values = np.clip(values, 1e-7, 1 - 1e-7)
         return np.log(values) if activation == "softmax" else np.log(values / (1 - values))
 
-    return Predictor(model.name, model.input_shape[1:3], logits, *classes_of(source, model.output_shape[-1]))
+    return Predictor(
+        model.name, model.input_shape[1:3], logits, *classes_of(source, model.output_shape[-1], model.name)
+    )

@@ -29,6 +29,9 @@ EFFECTS = ("mask", "overlay", "blur", "color", "image")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 
 
+FILLS = ("all", "largest")  # in which regions of the foreground `fill_contours` fills
+
+
 @dataclass(frozen=True)
 class PredictOptions:
     """The command's flags."""
@@ -42,7 +45,11 @@ class PredictOptions:
     strength: float = option(
         0.03, least=0, most=1, help="blur radius of the effect `blur`, as a fraction of the longer side"
     )
-    fill_contours: bool = option(False, help="make foreground of what the foreground encloses (EOAM's post-process)")
+    fill_contours: str | None = option(
+        None,
+        choices=FILLS,
+        help="make foreground of what the foreground encloses: in all its regions, or in the largest (EOAM's poster)",
+    )
     refine: bool = option(True, help="let the edges follow the photo's own (guided filter)")
     smoothing: float = option(
         0.6, least=0, below=1, help="video: share of the previous mask where nothing moves, 0 to below 1"
@@ -141,7 +148,7 @@ def view_of(network: Predictor, options: PredictOptions) -> View:
 
     def render(image: np.ndarray, values: np.ndarray) -> np.ndarray:
         if options.fill_contours or network.fill_contours:
-            values = fill_contours(values)
+            values = fill_contours(values, regions=options.fill_contours or "all")
         return effect(image, alpha(values, image, options.refine))
 
     return View(foreground, render)
@@ -166,14 +173,16 @@ def foreground(logits: np.ndarray) -> np.ndarray:
     return 1 - softmax(logits)[..., 0]
 
 
-def fill_contours(probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+def fill_contours(probability: np.ndarray, threshold: float = 0.5, regions: str = "all") -> np.ndarray:
     """`probability` (height, width) with 1 where an outer contour of the foreground encloses background.
 
-    The post-process of EOAM's poster, for portraits with something held before them. The poster fills its largest
-    region alone; here every region is filled, so that a second person is treated as the first.
+    The post-process of EOAM's poster, for portraits with something held before them. `regions`: `all`, so that a second
+    person is treated as the first, or `largest`, the poster's: that whose contour encloses the most.
     """
     inside = (probability >= threshold).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if regions == "largest":
+        contours = sorted(contours, key=cv2.contourArea)[-1:]
     filled = cv2.drawContours(inside.copy(), contours, -1, 1, cv2.FILLED)
     return np.where(filled > inside, 1, probability).astype(probability.dtype)
 

@@ -29,11 +29,13 @@ class Network:
     (multiply-accumulates) hold there, and are None where nobody has counted. Height and width must be multiples of
     `multiple`. `paper` is the paper whose network or comparison it is.
 
-    status: `exact` when the parameters are the published ones to every printed digit, `near` when this is the nearest
-    faithful reading, `not reproducible` when no reading gives the published figures, `own` when nothing was published;
-    `reason` says why, in one line. What the papers print is in `keras_models.papers.tables`.
+    status: `exact` when every figure that its paper prints is ours to every printed digit, `near` when one is within
+    5 % or inferred, `not reproducible` when no reading gives one of them, `own` when nothing was published; `reason`
+    says why, in one line. What the papers print is in `keras_models.papers.tables`.
     task: `segmentation`, or `classification` for a network that gives one vector of logits (batch, classes).
     recipes: how it is trained, by name, the default first; every segmenter has `pocket`, `drawings` and `tune`.
+    void: the last of the default classes is void, which no label has: data with one class fewer gets it too, as the
+    authors trained, and no measure counts it.
     published: how the authors' PyTorch weights become this network's, a function that makes a `pytorch.Published`.
     """
 
@@ -49,6 +51,7 @@ class Network:
     reason: str = ""
     task: str = "segmentation"
     recipes: dict[str, Recipe] = field(default_factory=dict)
+    void: bool = False
     published: Callable | None = None
 
     def __post_init__(self):
@@ -68,6 +71,12 @@ class Network:
                 f"{self.name} needs a height and width that are positive multiples of {self.multiple}; the nearest "
                 f"that works is {height}x{width}. Received: input_size={input_size}"
             )
+
+    def channels(self, classes: int) -> int:
+        """How many channels of logits it has for data of `classes` classes: one for two where it was published so."""
+        if self.classes == 1 and classes == 2:
+            return 1
+        return self.classes if self.void and classes == self.classes - 1 else classes
 
     def build(self, classes: int | None = None, input_size: int | tuple[int, int] | None = None) -> keras.Model:
         """The model, with new weights. ValueError for a class count below 1 or a size that does not work."""

@@ -185,10 +185,8 @@ def _plan(options: TrainOptions, recipe: Recipe, training: data.Dataset, validat
     stages = []
     for stage in recipe.stages:
         row = _network(stage.network or options.network)
-        classes = len(loop.class_names(stage, training))
-        classes = 1 if row.classes == 1 and classes == 2 else classes
         try:
-            model = row.build(classes, stage.input_size)
+            model = row.build(row.channels(len(loop.class_names(stage, training))), stage.input_size)
         except ValueError as error:
             raise UserError(str(error)) from error
         loop.check_fits(stage, model, training)

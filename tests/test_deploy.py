@@ -21,6 +21,7 @@ VARIANTS = [
     "ccc1",
     "ccc1_encoder",
     "ccc2_encoder",
+    "ccc_erfnet_encoder",
     "ccc_structure_a",
     "ccc_structure_a_deep",
     "ccc_structure_b",
@@ -33,8 +34,10 @@ VARIANTS = [
     "espnet_tiny",
     "espnetv2_15",
     "extremec3_baseline",
+    "extremec3_baseline_coarse",
     "extremec3_coarse",
     "extremec3_reverse",
+    "extremec3_reverse_coarse",
     "sinet_encoder",
 ]
 LARGE = ["bisenet", "ccc_drn_c_26_imagenet", "denseaspp121"]  # the smallest of the large, a classifier among them

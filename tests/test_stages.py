@@ -250,17 +250,17 @@ def test_a_flag_that_would_do_nothing_or_harm_is_refused(change):
 
 
 STAGED = [
-    name
+    (name, next(stage.network for stage in recipe.stages))
     for name in registry.names()
-    if len({stage.network for stage in registry.network(name).recipes.get("paper", Recipe("", ())).stages}) > 1
+    for recipe in registry.network(name).recipes.values()
+    if len({stage.network for stage in recipe.stages}) > 1
 ]
 
 
-@pytest.mark.parametrize("name", STAGED)
-def test_a_stage_hands_nearly_all_its_weights_to_the_next(name):
+@pytest.mark.parametrize(("name", "first"), dict.fromkeys(STAGED))
+def test_a_stage_hands_nearly_all_its_weights_to_the_next(name, first):
     first, second = (
-        registry.build(stage.network or name, classes=2, input_size=2 * registry.network(name).multiple)
-        for stage in registry.network(name).recipes["paper"].stages
+        registry.build(each, classes=2, input_size=2 * registry.network(name).multiple) for each in (first, name)
     )
     for model, value in ((first, 1.0), (second, 0.0)):
         model.set_weights([np.full(weight.shape, value) for weight in model.get_weights()])
@@ -285,7 +285,7 @@ PAIRS = Stage(loss=CrossEntropy(), consistency_weight=2.0)
 
 
 @pytest.mark.parametrize(
-    "stage", [registry.network("eoam").recipes["paper"].stages[0], PAIRS], ids=["edge class", "consistency"]
+    "stage", [registry.network("eoam").recipes["code"].stages[0], PAIRS], ids=["edge class", "consistency"]
 )
 def test_special_recipes_train_from_end_to_end(stage, tmp_path, monkeypatch):
     monkeypatch.setitem(registry.network("eoam").recipes, "paper", Recipe("", (stage,)))

@@ -17,16 +17,17 @@ from keras_models.training.recipes import Recipe
 DILATIONS_1 = (2, 4, 8, 16)
 DILATIONS_2 = (2, 3, 7, 13)  # coprime
 
-CITYSCAPES = {"input_size": (512, 1024), "classes": 20, "multiple": 8, "paper": "C3"}
+CITYSCAPES = {"input_size": (512, 1024), "classes": 20, "multiple": 8, "paper": "C3", "void": True}
 
 
-_FIRST = dataclasses.replace(methods.C3, batch_size=24)
-FIRST_STAGE = {"paper": Recipe(f"{methods.C3_TEXT}: its first stage.", (_FIRST,))}
+FIRST_STAGE = {
+    "code": Recipe("The first stage of the authors' code.", (dataclasses.replace(methods.C3_CODE, batch_size=24),))
+}
 
 
-def _two_stages(encoder):
-    stages = methods.after(encoder, methods.C3, batch_size=24)
-    return {"paper": Recipe(f"{methods.C3_TEXT}: the encoder, then the whole network.", stages)}
+def _recipes(encoder):
+    stages = methods.after(encoder, methods.C3_CODE, batch_size=24)
+    return methods.AS_C3 | {"code": Recipe("The authors' code: the encoder, then the whole network.", stages)}
 
 
 def _published_ccc2() -> Published:
@@ -52,7 +53,7 @@ def _published_c3netv2() -> Published:
 @register(
     parameters=198_434,
     macs=3_132_751_872,
-    recipes=_two_stages("ccc1_encoder"),
+    recipes=_recipes("ccc1_encoder"),
     **CITYSCAPES,
 )
 def ccc1(image, classes):
@@ -63,7 +64,7 @@ def ccc1(image, classes):
 @register(
     parameters=191_614,
     macs=3_050_831_872,
-    recipes=_two_stages("ccc2_encoder"),
+    recipes=_recipes("ccc2_encoder"),
     published=_published_ccc2,
     **CITYSCAPES,
 )
@@ -99,11 +100,11 @@ def ccc2_encoder(image, classes):
 @register(
     parameters=187_378,
     macs=2_292_056_064,
-    status="near",
+    status="not reproducible",
     reason="the authors' page says 0.18M and 2.66G; their code and weights have 187,378 and 2.29G",
-    recipes=methods.AS_C3,
+    recipes={"code": Recipe("The second stage of the authors' code.", (methods.C3_CODE,))},
     published=_published_c3netv2,
-    **CITYSCAPES,
+    **(CITYSCAPES | {"paper": "Authors' code"}),
 )
 def c3netv2(image, classes):
     """C3NetV2 of the authors' code: 20 channels at level 1, a decoder of separable convolutions and upsampling."""

@@ -19,7 +19,7 @@ RATES = (6, 12, 18, 24)
     classes=20,
     multiple=8,
     paper="LIP-Net",
-    status="near",
+    status="not reproducible",
     reason="44.0M against 48.0M, of which LIP-Net's paper says nothing more",
     recipes=methods.LIPNET,
 )

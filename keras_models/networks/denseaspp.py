@@ -23,6 +23,7 @@ RATES = (3, 6, 12, 18, 24)
     classes=19,
     multiple=8,
     paper="C3",
+    status="near",
     reason="parameters as published; FLOPs 155.69G against 155.82G",
     recipes=methods.CITED,
 )

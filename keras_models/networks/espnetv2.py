@@ -30,7 +30,7 @@ PORTRAIT = {
     parameters=1_244_650,
     macs=518_471_764,
     reason=REASON.format("745,686", "778K"),
-    recipes=methods.AS_PORTRAITNET,
+    recipes=methods.IN_COMPARISON,
     **PORTRAIT,
 )
 def espnetv2(image, classes):
@@ -42,7 +42,7 @@ def espnetv2(image, classes):
     parameters=718_506,
     macs=300_116_244,
     reason=REASON.format("434,886", "458K"),
-    recipes=methods.AS_PORTRAITNET,
+    recipes=methods.IN_COMPARISON,
     **PORTRAIT,
 )
 def espnetv2_15(image, classes):

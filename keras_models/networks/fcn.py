@@ -17,8 +17,9 @@ VGG_16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
     classes=19,
     multiple=32,
     paper="C3",
+    status="not reproducible",
     reason="parameters as published; its 970G count a first convolution padded by 100, which this network is not",
-    recipes=methods.CITED,
+    recipes={"c3": methods.CITED["paper"], "lipnet": methods.LIPNET["paper"]},
 )
 def fcn8s(image, classes):
     """Convolutions pad to keep the size, where the original pads the image by 100 pixels and crops."""

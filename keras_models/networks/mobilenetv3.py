@@ -35,7 +35,7 @@ FILTERS = 128  # of LR-ASPP
     paper="EOAM",
     status="near",
     reason="0.469M and 0.064G against 0.458M and 0.066G; neither paper nor code of that comparison was published",
-    recipes=methods.AS_PORTRAITNET,
+    recipes=methods.IN_COMPARISON,
 )
 def mobilenetv3(image, classes):
     """LR-ASPP gates the last features with their mean and adds class scores of those at 1/8."""

@@ -23,7 +23,7 @@ CITYSCAPES = {
     "classes": 20,
     "multiple": 32,
     "paper": "C3",
-    "status": "near",
+    "status": "not reproducible",
 }
 
 

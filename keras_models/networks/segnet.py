@@ -18,7 +18,12 @@ DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
     classes=20,
     multiple=32,
     paper="C3",
-    recipes=methods.CITED,
+    void=True,
+    recipes={
+        "c3": methods.CITED["paper"],
+        "lipnet": methods.LIPNET["paper"],
+        "improved_deeplabv3plus": methods.DEEPLAB["paper"],
+    },
 )
 def segnet(image, classes):
     """Every convolution has a bias, batch normalisation and ReLU, the last one has only the bias."""

@@ -1,7 +1,8 @@
 """SINet (Park et al., 2019): spatial squeeze blocks and an information-blocking decoder.
 
 "SINet: Extreme Lightweight Portrait Segmentation Networks with Spatial Squeeze Modules and Information Blocking
-Decoder", arXiv:1911.09099; the Cityscapes network is that of the authors' code.
+Decoder", arXiv:1911.09099: the later network of ExtremeC3Net's and the C3 paper's authors. None of the five papers is
+about it, the poster compares with it; the Cityscapes network is that of the authors' code.
 """
 
 import dataclasses
@@ -41,13 +42,16 @@ CITYSCAPES_LEVEL_4 = (
 )
 
 
+AUTHORS = "Authors' code"
+LATER = "the later network of ExtremeC3Net's authors"
+
 SECOND_STAGE = Stage(epochs=300, batch_size=24, learning_rate=5e-4, loss=LovaszBoundary())
 FIRST_STAGE = dataclasses.replace(SECOND_STAGE, batch_size=36, loss=LovaszBoundary(kernel=5))
-PAPER = Recipe(
+CODE = Recipe(
     "The authors' two stages: the encoder, then the whole network.",
     (dataclasses.replace(FIRST_STAGE, network="sinet_encoder"), SECOND_STAGE),
 )
-PAPER_CITYSCAPES = Recipe(
+CODE_CITYSCAPES = Recipe(
     "The authors' code: warm-up over a twentieth, poly 0.98, a quarter of the loss at 1/16 of the resolution.",
     (
         Stage(
@@ -129,8 +133,9 @@ def _published_cityscapes() -> Published:
     input_size=(224, 224),
     classes=2,
     multiple=32,
-    paper="ExtremeC3Net",
-    recipes={"paper": Recipe("The first of SINet's two stages.", (FIRST_STAGE,))},
+    paper=AUTHORS,
+    reason=LATER,
+    recipes={"code": Recipe("The first of SINet's two stages.", (FIRST_STAGE,))},
 )
 def sinet_encoder(image, classes):
     """The network of the first training stage; logits at an eighth of the resolution."""
@@ -145,8 +150,9 @@ def sinet_encoder(image, classes):
     input_size=(224, 224),
     classes=2,
     multiple=32,
-    paper="ExtremeC3Net",
-    recipes={"paper": PAPER},
+    paper=AUTHORS,
+    reason=LATER,
+    recipes={"code": CODE},
     published=_published,
 )
 def sinet(image, classes):
@@ -183,10 +189,10 @@ def _encoder(image, classes):
     input_size=(1024, 2048),
     classes=19,
     multiple=128,
-    paper="C3",
+    paper=AUTHORS,
     status="near",
-    reason="the authors' page rounds to 0.12M and says 1.22G; their counter leaves the last deconvolution out",
-    recipes={"paper": PAPER_CITYSCAPES},
+    reason=f"{LATER}; their page rounds to 0.12M and says 1.22G; their counter leaves the last deconvolution out",
+    recipes={"code": CODE_CITYSCAPES},
     published=_published_cityscapes,
 )
 def sinet_cityscapes(image, classes):

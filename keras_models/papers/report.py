@@ -10,18 +10,24 @@ import keras
 
 from keras_models import command, complexity, registry
 from keras_models.complexity import Complexity, LayerCost
-from keras_models.papers.tables import TABLES, UNITS, Row, Table
+from keras_models.papers.tables import FIGURES, TABLES, UNITS, Row, Table
 
 NEAR = 0.05
+BILINEAR_FLOPS = (3, 13)  # ExtremeC3Net's rule and the C3 paper's
 NUMBER = re.compile(r"([\d.,]+[KMG]?( [=~x!])?)?")
 
 
-@functools.cache
 def _costs(name: str, classes: int | None, input_size, bilinear_flops: int) -> tuple[list[LayerCost], tuple]:
+    costs, shape = _costs_by_rule(name, classes, input_size)
+    return costs[bilinear_flops], shape
+
+
+@functools.cache
+def _costs_by_rule(name: str, classes: int | None, input_size) -> tuple[dict[int, list[LayerCost]], tuple]:
     # The shapes are enough; drawing the initial weights of the large networks would take minutes.
     with keras.StatelessScope(initialize_variables=False):
         model = registry.build(name, classes, input_size)
-    costs, shape = complexity.by_layer(model, bilinear_flops), model.output_shape
+    costs, shape = {flops: complexity.by_layer(model, flops) for flops in BILINEAR_FLOPS}, model.output_shape
     del model
     keras.backend.clear_session()  # else Keras draws them with the next network's
     return costs, shape
@@ -74,13 +80,14 @@ def paper_tables() -> list[dict]:
             done += 1
             show(done, sum(len(t.rows) for t in TABLES))
         columns = ("method", "network", "parameters", "published", "FLOPs", "published ", "MACs", "published  ")
-        columns = (*columns, table.accuracy, "verdict", "reason")
+        columns = (*columns, table.accuracy, *table.others, "verdict", "reason")
         tables.append({"title": f"{table.paper}, {table.title}", "columns": columns, "rows": rows})
-    return tables
+    printed = [{"title": f"{t.paper}, {t.title}", "columns": t.columns, "rows": list(t.rows)} for t in FIGURES]
+    return [*tables, *printed]
 
 
-def _compare(table: Table, row: Row) -> list:
-    network = registry.network(row.network)
+def marks_of(table: Table, row: Row) -> tuple[dict[str, int], list[str]]:
+    """Our parameters, FLOPs and multiply-accumulates by the row's rule, and `agreement` of each with what it prints."""
     classes, size = row.options.get("classes"), row.options.get("input_size")
     costs, _ = _costs(row.network, classes, size, 13 if table.paper == "C3" else 3)
     parameters = sum(cost.parameters for cost in costs)
@@ -91,13 +98,20 @@ def _compare(table: Table, row: Row) -> list:
     marks = [
         "!" if figure in row.misprints else agreement(getattr(row, figure), value) for figure, value in ours.items()
     ]
+    return ours, marks
+
+
+def _compare(table: Table, row: Row) -> list:
+    network = registry.network(row.network)
+    ours, marks = marks_of(table, row)
+    parameters, flops, macs = ours.values()
     printed = [
         f"{text} {mark}".strip() for text, mark in zip((row.parameters, row.flops, row.macs), marks, strict=True)
     ]
     figures = [f"{parameters:,}", f"{flops / 1e9:.4g}G", f"{macs / 1e9:.4g}G"]
     beside = [cell for pair in zip(figures, printed, strict=True) for cell in pair]
     reason = "; ".join(text for text in (row.note, verdict(marks) != "exact" and network.reason) if text)
-    return [row.method, row.network, *beside, row.accuracy, verdict(marks), reason]
+    return [row.method, row.network, *beside, row.accuracy, *row.others, verdict(marks), reason]
 
 
 def verdict(marks: list[str]) -> str:

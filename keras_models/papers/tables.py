@@ -17,6 +17,8 @@ class Row:
     rule: how the row's FLOPs were counted: `all` (the papers' rule), `conv + bn` (no deconvolution, no activation),
     `no deconv`, or `one per MAC` (a convolution counts its multiply-accumulates once).
     misprints: the figures that the paper prints wrongly, as `note` says.
+    recipe: the network's recipe by which the row is trained here, where rows share a network.
+    others: what the table prints besides, as `Table.others` names it.
     """
 
     method: str
@@ -29,21 +31,35 @@ class Row:
     rule: str = "all"
     misprints: tuple[str, ...] = ()
     note: str = ""
+    recipe: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper; `accuracy` names the metric of its rows' last column."""
+    """A table of a paper; `accuracy` names the metric of its rows, `others` what else they print."""
 
     paper: str
     title: str
     accuracy: str
     rows: tuple[Row, ...]
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A table of a paper about something else than networks: its columns and its rows as printed."""
+
+    paper: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 CITYSCAPES = (512, 1024)
 FOREGROUND_IOU = "mIoU (foreground IoU per image)"
+PARTS_IOU = "mean IoU without the background"
 
 TABLES = (
     Table(
@@ -67,13 +83,27 @@ TABLES = (
     ),
     Table(
         "ExtremeC3Net",
+        "table 3: losses and generated photos",
+        FOREGROUND_IOU,
+        (
+            Row("Cross-entropy", "extremec3", accuracy="94.09", recipe="cross_entropy", others=("no",)),
+            Row("+ generated dataset", "extremec3", accuracy="94.27", recipe="cross_entropy", others=("yes",)),
+            Row("+ Lovász", "extremec3", accuracy="94.45", recipe="lovasz", others=("yes",)),
+            Row("+ boundary", "extremec3", accuracy="94.97", recipe="paper", others=("yes",), note="table 2 has 94.98"),
+            Row("All but the generated dataset", "extremec3", accuracy="94.23", recipe="paper", others=("no",)),
+        ),
+        others=("generated photos",),
+    ),
+    Table(
+        "ExtremeC3Net",
         "table 4: dilations",
         FOREGROUND_IOU,
         (
-            Row("Baseline setting", "extremec3_baseline", accuracy="93.16"),
-            Row("Advanced setting", "extremec3", accuracy="94.09"),
-            Row("Reverse setting", "extremec3_reverse", accuracy="92.33"),
+            Row("Baseline setting", "extremec3_baseline", accuracy="93.16", recipe="cross_entropy", others=("all",)),
+            Row("Advanced setting", "extremec3", accuracy="94.09", recipe="cross_entropy", others=("L4 to L8",)),
+            Row("Reverse setting", "extremec3_reverse", accuracy="92.33", recipe="cross_entropy", others=("L1 to L3",)),
         ),
+        others=("large dilations",),
     ),
     Table(
         "C3",
@@ -151,19 +181,20 @@ TABLES = (
         "table 4: ImageNet, 224x224",
         "top-1",
         tuple(
-            Row(method, f"{network}_imagenet", parameters, flops, accuracy=top1, rule="one per MAC")
-            for method, network, parameters, flops, top1 in (
-                ("DRN A-34", "drn_a_34", "21.8M", "17.33G", "75.19"),
-                ("DRN A-50", "drn_a_50", "25.6M", "19.15G", "77.06"),
-                ("DRN C-26", "drn_c_26", "21.1M", "17.0G", "75.14"),
-                ("DRN C-42", "drn_c_42", "31.2M", "25.1G", "77.06"),
-                ("CCC-DRN A-50", "ccc_drn_a_50", "18.8M", "13.85G", "76.51"),
-                ("CCC DRN C-26", "ccc_drn_c_26", "7.85M", "6.59G", "73.43"),
-                ("CCC DRN C-28*", "ccc_drn_c_28", "13.11M", "10.72G", "74.39"),
-                ("CCC DRN C-42", "ccc_drn_c_42", "9.63M", "8.17G", "74.96"),
-                ("CCC DRN C-44*", "ccc_drn_c_44", "14.90M", "12.3G", "75.64"),
+            Row(method, f"{network}_imagenet", parameters, flops, accuracy=top1, rule="one per MAC", others=(top5,))
+            for method, network, parameters, flops, top1, top5 in (
+                ("DRN A-34", "drn_a_34", "21.8M", "17.33G", "75.19", "91.26"),
+                ("DRN A-50", "drn_a_50", "25.6M", "19.15G", "77.06", "93.43"),
+                ("DRN C-26", "drn_c_26", "21.1M", "17.0G", "75.14", "92.45"),
+                ("DRN C-42", "drn_c_42", "31.2M", "25.1G", "77.06", "93.43"),
+                ("CCC-DRN A-50", "ccc_drn_a_50", "18.8M", "13.85G", "76.51", "93.02"),
+                ("CCC DRN C-26", "ccc_drn_c_26", "7.85M", "6.59G", "73.43", "91.33"),
+                ("CCC DRN C-28*", "ccc_drn_c_28", "13.11M", "10.72G", "74.39", "91.99"),
+                ("CCC DRN C-42", "ccc_drn_c_42", "9.63M", "8.17G", "74.96", "92.31"),
+                ("CCC DRN C-44*", "ccc_drn_c_44", "14.90M", "12.3G", "75.64", "92.63"),
             )
         ),
+        others=("top-5",),
     ),
     Table(
         "EOAM",
@@ -190,17 +221,61 @@ TABLES = (
             Row("J MobileNetV3", "mobilenetv3", "0.458M", macs="0.066G", accuracy="94.19"),
             Row("K SINet", "sinet", "0.087M", macs="0.064G", accuracy="94.81"),
             Row("L SINet+", "sinet", "0.087M", macs="0.064G", accuracy="95.29"),
-            Row("Ours", "eoam", "0.021M", "0.061G", accuracy="96.01"),
+            Row("Ours", "eoam", "0.021M", macs="0.061G", accuracy="96.01"),
         ),
     ),
     Table(
+        "EOAM",
+        "poster, second table: the module in other networks (its letters are not the first table's)",
+        FOREGROUND_IOU,
+        tuple(
+            Row(method, network, accuracy=baseline, others=(with_eoam, gain))
+            for method, network, baseline, with_eoam, gain in (
+                ("A ENet", "enet", "95.16", "95.72", "+0.56"),
+                ("B BiSeNet", "bisenet", "94.91", "95.49", "+0.58"),
+                ("C ESPNet", "espnet_c", "94.65", "95.27", "+0.62"),
+                ("D DS-ESPNet", "ds_espnet", "94.10", "94.61", "+0.51"),
+                ("E DS-ESPNet(0.5)", "ds_espnet_half", "93.58", "93.93", "+0.35"),
+                ("F ContextNet12", "contextnet12", "95.71", "95.94", "+0.23"),
+                ("G PortraitNet", "portraitnet", "95.99", "96.27", "+0.28"),
+                ("H ESPNetV2(1.5)", "espnetv2_15", "94.00", "94.68", "+0.68"),
+                ("I ESPNetV2(2.0)", "espnetv2", "94.71", "95.06", "+0.35"),
+                ("J SINet", "sinet", "94.81", "95.49", "+0.68"),
+                ("K SINet+", "sinet", "95.29", "95.98", "+0.69"),
+                ("L MobileNetV3", "mobilenetv3", "94.19", "94.75", "+0.56"),
+            )
+        ),
+        others=("+EOAM", "gain"),
+    ),
+    Table(
         "Improved DeepLabv3+",
-        "tables 1 to 3: human parsing, 4 + 1 classes",
-        "mean IoU",
+        "table 1: human parsing, 4 + 1 classes",
+        PARTS_IOU,
         (
-            Row("SegNet", "segnet", accuracy="0.268", options={"classes": 5, "input_size": (512, 512)}),
-            Row("U-net", "unet", accuracy="0.522"),
-            Row("Deeplabv3+", "deeplabv3plus", accuracy="0.679"),
+            Row(
+                "SegNet",
+                "segnet",
+                accuracy="0.268",
+                options={"classes": 5, "input_size": (512, 512)},
+                recipe="improved_deeplabv3plus",
+                others=("0.404", "0.261", "0.027", "0.379"),
+            ),
+            Row("U-net", "unet", accuracy="0.522", others=("0.665", "0.486", "0.270", "0.665")),
+            Row("Deeplabv3+", "deeplabv3plus", accuracy="0.679", others=("0.708", "0.667", "0.499", "0.845")),
+            Row(
+                "Improved Deeplabv3+",
+                "improved_deeplabv3plus",
+                accuracy="0.691",
+                others=("0.715", "0.685", "0.512", "0.854"),
+            ),
+        ),
+        others=("head", "upper body", "hands", "lower body"),
+    ),
+    Table(
+        "Improved DeepLabv3+",
+        "tables 2 and 3 and figure 5: backbone, ASPP, SE-block",
+        PARTS_IOU,
+        (
             Row("Improved Deeplabv3+ (Xception)", "improved_deeplabv3plus", accuracy="0.691"),
             Row("Improved Deeplabv3+ (ResNet-101)", "improved_deeplabv3plus_resnet101", accuracy="0.673"),
             Row("Improved Deeplabv3+ (original ASPP)", "improved_deeplabv3plus_original_aspp", accuracy="0.657"),
@@ -212,8 +287,15 @@ TABLES = (
         "table 1: Look into Person",
         "mIoU",
         (
-            Row("FCN-8s", "fcn8s", "134.3M", accuracy="59.7", options={"classes": 5, "input_size": (512, 512)}),
-            Row("Seg-Net", "segnet", "29.46M", accuracy="64.8", note="20 classes have 29,454,548"),
+            Row(
+                "FCN-8s",
+                "fcn8s",
+                "134.3M",
+                accuracy="59.7",
+                options={"classes": 5, "input_size": (512, 512)},
+                recipe="lipnet",
+            ),
+            Row("Seg-Net", "segnet", "29.46M", accuracy="64.8", recipe="lipnet", note="20 classes have 29,454,548"),
             Row("Deeplab_v2", "deeplabv2", "48.0M", accuracy="68.7"),
             Row("LIP-Net", "lipnet", "3.97M", accuracy="70.3"),
         ),
@@ -225,6 +307,80 @@ TABLES = (
         (
             Row("C3NetV2", "c3netv2", "0.18M", macs="2.66G", accuracy="66.28"),
             Row("SINet, Cityscapes (2048x1024)", "sinet_cityscapes", "0.12M", macs="1.22G", accuracy="68.22"),
+        ),
+    ),
+)
+
+# Number of the group in table 6: race, gender, age; and the photos of EG1800 that show it (table 7).
+_GROUPS = tuple(
+    (str(number), race, gender, age, *counts)
+    for number, ((race, gender, age), counts) in enumerate(
+        zip(
+            (
+                (race, gender, age)
+                for race in ("Caucasian", "Asian", "Black")
+                for gender in ("Man", "Woman")
+                for age in ("Child", "Youth", "Senior")
+            ),
+            (
+                ("50", "10"),
+                ("326", "77"),
+                ("56", "3"),
+                ("53", "26"),
+                ("575", "93"),
+                ("38", "5"),
+                ("5", "2"),
+                ("59", "17"),
+                ("5", "0"),
+                ("15", "3"),
+                ("79", "24"),
+                ("5", "0"),
+                ("2", "0"),
+                ("12", "1"),
+                ("1", "2"),
+                ("5", "1"),
+                ("26", "7"),
+                ("0", "0"),
+            ),
+            strict=True,
+        )
+    )
+)
+
+FIGURES = (
+    Figures(
+        "ExtremeC3Net",
+        "table 5: foreground IoU by attribute (experiment 1: resizing, cropping and flipping; 2: PortraitNet's "
+        "augmentation)",
+        ("attribute", "value", "images", "experiment 1", "experiment 2", "with generated photos"),
+        (
+            ("race", "Caucasian", "214", "93.67", "94.51", "94.81"),
+            ("race", "Asian", "46", "94.31", "94.78", "93.79"),
+            ("race", "Black", "11", "94.74", "95.05", "95.84"),
+            ("gender", "Man", "112", "92.85", "94.21", "94.43"),
+            ("gender", "Woman", "159", "94.54", "94.81", "94.91"),
+            ("age", "Child", "42", "94.47", "93.86", "95.10"),
+            ("age", "Youth", "219", "93.87", "94.79", "94.63"),
+            ("age", "Senior", "10", "90.07", "92.97", "93.98"),
+            ("all", "", "271", "94.09", "94.59", "94.98"),
+        ),
+    ),
+    Figures(
+        "ExtremeC3Net",
+        "tables 6 and 7: EG1800's people (youth is youth or middle age)",
+        ("group", "race", "gender", "age", "training", "validation"),
+        _GROUPS,
+    ),
+    Figures(
+        "C3",
+        "table 1: an ESP and a CCC module, 128 channels at 128x128",
+        ("part", "ESP parameters", "ESP MFLOPs", "CCC parameters", "CCC MFLOPs"),
+        (
+            ("A reduction", "3,200", "104.9", "4,096", "134.2"),
+            ("B parallel branches", "28,800", "943.7", "9,472", "299.9"),
+            ("C hierarchical feature fusion", "-", "0.066", "-", "-"),
+            ("D skip-connection", "-", "0.016", "-", "0.016"),
+            ("total", "31,325", "1,048.8", "13,568", "434.13"),
         ),
     ),
 )

@@ -34,8 +34,10 @@ class Plan:
 
     @property
     def classes(self) -> dict:
-        """Names and RGB colours of what is learned: the data's classes, and the edge where the last stage makes one."""
-        names = class_names(self.stages[-1][0], self.training)
+        """Names and RGB colours of the data's classes, of the edge where the last stage makes one, and of void."""
+        stage, model = self.stages[-1]
+        names = class_names(stage, self.training)
+        names += ["void"] if model.output_shape[-1] > len(names) else []
         return {"names": names, "colors": pictures.class_colors(self.training)[: len(names)].tolist()}
 
 
@@ -98,12 +100,15 @@ def check_fits(stage: Stage, model: keras.Model, training: data.Dataset) -> None
             f"{model.name}'s recipe makes an edge class of the foreground; {training.title} has several classes."
         )
     classes, channels = len(class_names(stage, training)), model.output_shape[-1]
-    if channels != classes and (channels, classes) != (1, 2):
+    fitting = {classes, 1 if classes == 2 else classes}
+    if model.name in registry.names():
+        fitting.add(registry.network(model.name).channels(classes))
+    if channels not in fitting:
         raise UserError(
             f"{model.name} gives {channels} channel(s) of logits, {training.title} has {classes} classes: "
             f"{', '.join(class_names(stage, training)[:6])}."
         )
-    loss_of(with_class_weights(stage, np.ones(256, np.int64), classes).loss)  # says what does not fit
+    loss_of(with_class_weights(stage, np.ones(256, np.int64), max(classes, channels)).loss)  # says what does not fit
 
 
 def run(plan: Plan, folder: Path) -> list[dict]:
@@ -295,7 +300,7 @@ def validate(model: keras.Model, batches, classes: int) -> dict[str, float]:
     """`foreground` and `mean` IoU of `model` over batches of (images, labels), fractions of 1."""
     foreground, mean = metrics.ForegroundIoU(), metrics.MeanIoU(classes)
     for images, labels in batches:
-        logits = model.predict_on_batch(np.asarray(images))
+        logits = metrics.without_void(model.predict_on_batch(np.asarray(images)), classes)
         for metric in (foreground, mean):
             metric.update_state(labels, logits)
     return {name: float(metric.result()) for name, metric in (("foreground", foreground), ("mean", mean))}
