@@ -79,7 +79,8 @@ def parse(
 ):
     """An instance of the dataclass `options` from the command line; `--help` and mistakes end the program (exit 2).
 
-    `bool` fields become `--name` / `--no-name`, `tuple[T, ...]` fields take comma-separated values. A number out of its
+    `bool` fields become `--name` / `--no-name`, `tuple[T, ...]` fields take comma-separated values, or several words
+    where they are positional. A number out of its
     range is a UserError. `more`: fields of other dataclasses, each with its type, by the name under which they are
     flags too; those that are given arrive as the dictionary `changes` of `options`.
     """
@@ -96,6 +97,9 @@ def parse(
     for name, (field, hint) in (more or {}).items():
         _add(parser, field, hint, name)
     values = vars(parser.parse_args(argv))
+    for field in dataclasses.fields(options):
+        if field.metadata["positional"] and isinstance(values.get(field.name), list):
+            values[field.name] = tuple(values[field.name])
     if more is not None:
         values["changes"] = {name: value for name in more if (value := values.pop(name)) is not None}
     made = options(**values)
@@ -119,7 +123,10 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint, change
         arguments["metavar"] = field.metadata["metavar"]
     default = None if changed else field.default
     if field.metadata["positional"]:
-        if not required:
+        if typing.get_origin(hint) is tuple:  # one word each; no value is the default
+            arguments |= {"nargs": "+" if required else "*", "type": typing.get_args(hint)[0]}
+            arguments |= {} if required else {"default": default}
+        elif not required:
             arguments.update(nargs="?", default=default)
         parser.add_argument(field.name, **arguments)
         return

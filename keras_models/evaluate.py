@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 class EvaluateOptions:
     """The command's flags."""
 
-    model: str = option(positional=True, metavar="MODEL", help="run folder, preset, .keras or .tflite")
+    models: tuple[str, ...] = option(
+        positional=True,
+        metavar="MODEL",
+        help="run folder, preset, .keras or .tflite; --worst and --attributes: the first",
+    )
     dataset: str | None = option(
         None, metavar="KIND", help="kind of dataset (default: folder with --data-dir, else drawings)"
     )
@@ -42,6 +46,8 @@ class EvaluateOptions:
     split: str = option("test", choices=(*SPLITS, "all"), help="which split")
     json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
     worst: str | None = option(None, metavar="FILE.png", help="write a contact sheet of the worst photos here")
+    sheet: str | None = option(None, metavar="FILE.png", help="write the same photos through all models here")
+    sheet_count: int = option(6, least=1, help="photos on the sheet, spread over the split")
     worst_count: int = option(12, least=1, help="photos on the contact sheet")
     fill_contours: str | None = option(
         None,
@@ -220,6 +226,25 @@ def contact_sheet(result: Result, dataset: data.Dataset, columns: int = 4) -> np
     return pictures.grid(tiles, columns)
 
 
+def comparison_sheet(networks: list[Predictor], dataset: data.Dataset, count: int, fill: str | None = None):
+    """RGB uint8: a row for each of `count` photos spread over `dataset`, with the truth and what each network finds."""
+    tiles, colors, size = [], pictures.class_colors(dataset), (224, 200)
+
+    def tile(image, labels, text):
+        labels = data.prepare_mask(labels, image.shape[:2])
+        return pictures.caption(pictures.fit(pictures.overlay(image, labels, colors), size), text)
+
+    for i in np.unique(np.linspace(0, len(dataset) - 1, count).astype(int)):
+        image, labels = dataset.load(i)
+        tiles += [pictures.caption(pictures.fit(image, size), dataset.names[i]), tile(image, labels, "truth")]
+        for network in networks:
+            tally = Tally(network, dataset, fill=fill)
+            mask = data.prepare_mask(labels, network.input_size)
+            found = tally.add(mask[None], network.logits(data.prepare_image(image, network.input_size)[None]))
+            tiles.append(tile(image, found[0], f"{network.name} {tally.image_iou[0]:.3f}"))
+    return pictures.grid(tiles, 2 + len(networks))
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status; raises UserError for a mistake that the user can mend."""
     options = command.parse(
@@ -231,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.load_keras()
     name = options.dataset or ("folder" if options.data_dir else "drawings")
-    for model in filter(None, (options.model, options.against)):
+    for model in filter(None, (*options.models, options.against)):
         if Path(model).suffix != ".tflite":
             km.models.find(model)
     if not options.attributes and (options.against or options.attributes_plot):
@@ -248,12 +273,18 @@ def main(argv: list[str] | None = None) -> int:
     progress = command.progress(f"measuring on {dataset.title}")
     worst = options.worst_count if options.worst else 0
     fill = options.fill_contours
-    result = evaluate(km.models.predictor(options.model), dataset, progress, worst=worst, fill=fill)
-    print(_table(result))
+    networks = [km.models.predictor(model) for model in options.models]
+    result, *others = (evaluate(network, dataset, progress, worst=worst, fill=fill) for network in networks)
+    print("\n".join(map(_table, (result, *others))))
     if options.attributes:
         against = km.models.predictor(options.against) if options.against else None
         other = evaluate(against, dataset, progress, fill=fill) if against else None
         result.figures.update(_by_attribute(result, other, people, dataset, options.attributes_plot))
+    if options.sheet:
+        pictures.write(options.sheet, comparison_sheet(networks, dataset, options.sheet_count, fill))
+        print(f"the same photos through {len(networks)} model(s): {options.sheet}")
+    if others:
+        result.figures["others"] = [other.figures for other in others]
     if options.json:
         command.write_text(options.json, json.dumps(result.figures, indent=1) + "\n")
     if options.worst:

@@ -32,7 +32,7 @@ class TrainOptions:
     cache_gb: float | None = option(
         None, least=0, help="photos kept in memory, others are read again (default: a quarter of it)"
     )
-    recipe: str | None = option(None, help="paper, pocket, tune, drawings, ... (default: tune with --weights)")
+    recipe: str | None = option(None, help="paper, code, pocket, tune, drawings, ... (default: tune with --weights)")
     output: str | None = option(None, metavar="DIR", help="the run folder (default: runs/NETWORK-TIME)")
     resume: str | None = option(
         None,

@@ -21,9 +21,7 @@ from tests.shared import SHARED, needs_shared
 NAMES = keras_models.names()
 SEGMENTERS = [name for name in NAMES if registry.network(name).task == "segmentation"]
 # Stages of a training predict at a part of the resolution.
-COARSE = {name: 4 for name in NAMES if name.endswith("_coarse")} | {
-    name: 8 for name in NAMES if name.endswith("_encoder")
-}
+COARSE = {name: 4 if name.endswith("_coarse") else 8 for name in NAMES if name.endswith(("_coarse", "_encoder"))}
 
 # The reference's name of each measured network, with what differs from the registered defaults.
 REFERENCE = {

@@ -11,11 +11,14 @@ import pytest
 
 from keras_models import blocks, complexity, data, evaluate, models, predict, registry, train
 from keras_models.command import UserError
+from keras_models.data.images import read_image
 from keras_models.networks import espnet, extremec3
 from keras_models.papers.tables import FIGURES, FOREGROUND_IOU, PARTS_IOU, TABLES
 from keras_models.training import loop, methods, recipes
+from tests.test_data import make_folder
 
 SIZE = (40, 48)
+PERSON = ("background", "person")
 
 
 def recipe(network, name="paper"):
@@ -204,7 +207,7 @@ def test_the_poster_fills_the_largest_region_alone():
 
 def test_evaluate_fills_contours_before_it_measures(tmp_path):
     discs, found = rings()
-    dataset, network = dataset_of(data.CLASS_NAMES, [discs]), network_of(20.0 * found[..., None] - 10, data.CLASS_NAMES)
+    dataset, network = dataset_of(PERSON, [discs]), network_of(20.0 * found[..., None] - 10, PERSON)
     ious = {
         fill: evaluate.evaluate(network, dataset, fill=fill).figures["foreground_iou"]
         for fill in (None, *predict.FILLS)
@@ -214,6 +217,20 @@ def test_evaluate_fills_contours_before_it_measures(tmp_path):
     several = dataset_of(CITYSCAPES, [discs])
     with pytest.raises(UserError, match="--fill-contours fills the foreground; made has 19 classes"):
         evaluate.evaluate(network_of(np.zeros((*SIZE, 19)), CITYSCAPES), several, fill="all")
+
+
+def test_several_models_see_the_same_photos_on_one_sheet(tmp_path):
+    for side in (16, 24):
+        image = keras.Input((side, side, 3))
+        keras.Model(image, keras.layers.Conv2D(1, 1)(image), name=f"side{side}").save(tmp_path / f"{side}.keras")
+    arguments = [str(tmp_path / "16.keras"), str(tmp_path / "24.keras"), "--sheet", str(tmp_path / "sheet.png")]
+    arguments += ["--sheet-count", "3", "--json", str(tmp_path / "figures.json")]
+    root = make_folder(tmp_path / "photos", 20)
+    assert evaluate.main([*arguments, "--data-dir", str(root), "--split", "all"]) == 0
+    assert read_image(tmp_path / "sheet.png").shape == (3 * (224 + 20), 4 * 200, 3)
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["model"] == "side16"
+    assert [each["model"] for each in found["others"]] == ["side24"]
 
 
 # -- Tables ------------------------------------------------------------------------------------------------------------

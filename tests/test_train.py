@@ -265,7 +265,10 @@ MISTAKES = {
     "unknown network": (["extremec4"], "Unknown network.*Valid names: .*extremec3"),
     "no data": (["extremec3", "--dataset", "eg1800"], "needs --data-dir"),
     "missing folder": (["extremec3", "--dataset", "eg1800", "--data-dir", "nowhere"], "There is no folder nowhere"),
-    "unknown recipe": (["extremec3", "--recipe", "fast"], "no recipe 'fast'.*paper, pocket, drawings, tune"),
+    "unknown recipe": (
+        ["extremec3", "--recipe", "fast"],
+        "no recipe 'fast'.*paper, code, cross_entropy, lovasz, pocket, drawings, tune",
+    ),
     "odd size": (["extremec3", "--input-size", "50"], "multiples of 4.*48x48"),
     "no epochs": (["extremec3", "--epochs", "0"], "--epochs must be at least 1"),
     "resume nothing": (["--resume", "nowhere"], "nowhere is no run folder"),
@@ -315,7 +318,7 @@ def test_paper_recipe_is_the_published_one(capsys):
     for stage in (coarse, fine):
         assert (stage["epochs"], stage["batch_size"], stage["learning_rate"]) == (300, 60, 1e-3)
         assert [fraction * stage["epochs"] for fraction in stage["schedule"]["at"]] == pytest.approx([150, 250])
-    assert (coarse["loss"]["kernel"], fine["loss"]["kernel"]) == (5, 15)
+        assert (stage["loss"]["kernel"], stage["optimizer"]["weight_decay"]) == (7, 5e-4)
 
 
 def test_trained_weights_are_tuned_gently():

@@ -19,12 +19,13 @@ SIDES = [(1, 0), (-1, 0), (0, -1), (0, 1), (1, -0.6), (1, 0.6), (-1, -0.6), (-1,
 
 @dataclass(frozen=True)
 class Point:
-    """A network: its parameters and its foreground IoU per image, a fraction of 1."""
+    """A network: its parameters and its foreground IoU per image, a fraction of 1; `macs` where they are known."""
 
     title: str
     parameters: float
     foreground_iou: float
     measured: bool
+    macs: float | None = None
 
 
 def published() -> list[Point]:
@@ -34,7 +35,8 @@ def published() -> list[Point]:
         misprint = "parameters" in row.misprints
         parameters = registry.network(row.network).parameters if misprint else number(row.parameters)
         title = {"Ours": "EOAM"}.get(row.method, re.sub("^[A-Z] ", "", row.method))  # the poster numbers by letters
-        points.setdefault((row.network, row.accuracy), Point(title, parameters, float(row.accuracy) / 100, False))
+        macs = number(row.macs) if row.macs else None
+        points.setdefault((row.network, row.accuracy), Point(title, parameters, float(row.accuracy) / 100, False, macs))
     return list(points.values())
 
 
@@ -50,7 +52,8 @@ def measured(folder: str) -> list[Point]:
     for path in sorted(Path(folder).rglob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and str(content.get("data", "")).startswith("eg1800") and "parameters" in content:
-            points.append(Point(content["title"], content["parameters"], content["foreground_iou"], True))
+            counts = content["parameters"], content["foreground_iou"], True, content.get("macs")
+            points.append(Point(content["title"], *counts))
     if not points:
         raise UserError(
             f"No accuracy measured on EG1800 under {folder}. Make one: python -m benchmarks.accuracy MODEL --dataset "
@@ -59,8 +62,8 @@ def measured(folder: str) -> list[Point]:
     return points
 
 
-def draw(points: list[Point]):
-    """A `matplotlib` figure. The axis begins below the published figures; what lies below is a triangle on it.
+def draw(points: list[Point], against: str = "parameters"):
+    """A `matplotlib` figure of accuracy against `parameters` or `macs`. What lies below the published is a triangle.
 
     UserError without matplotlib.
     """
@@ -69,6 +72,7 @@ def draw(points: list[Point]):
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("Plots need matplotlib: pip install 'pocketseg[plot]'") from error
+    points = [point for point in points if getattr(point, against)]
     figure = Figure(figsize=(9.6, 6.4), dpi=100, layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
     printed = [100 * point.foreground_iou for point in points if not point.measured]
@@ -81,7 +85,7 @@ def draw(points: list[Point]):
             shown = [p for p in points if p.measured == kind and (100 * p.foreground_iou < low) == below]
             heights = [low if below else 100 * point.foreground_iou for point in shown]
             axes.scatter(
-                [point.parameters for point in shown],
+                [getattr(point, against) for point in shown],
                 heights,
                 s=42,
                 edgecolors=color,
@@ -93,29 +97,31 @@ def draw(points: list[Point]):
             )
     axes.set(
         xscale="log",
-        xlabel="parameters",
+        xlabel={"parameters": "parameters", "macs": "multiply-accumulates"}[against],
         ylabel="foreground IoU per image, %",
         title="EG1800's test photos",
         ylim=(low, np.ceil(max(100 * point.foreground_iou for point in points)) + 0.5),
     )
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} K")
+    units = ((1e9, "G"), (1e6, "M"), (1e3, "K"))
+    axes.xaxis.set_major_formatter(lambda x, _: next((f"{x / unit:g} {name}" for unit, name in units if x >= unit), ""))
     axes.grid(color="#e4e4e4")
     axes.legend(loc="lower right")
     canvas.draw()
     figure.set_layout_engine("none")  # the places of the labels are for these axes
-    _label(axes, canvas.get_renderer(), points, low)
+    _label(axes, canvas.get_renderer(), points, low, against)
     return figure
 
 
-def _label(axes, renderer, points: list[Point], low: float) -> None:
+def _label(axes, renderer, points: list[Point], low: float, against: str) -> None:
     """Write each point's name beside it, over nothing that is written already where there is room."""
     heights = [max(low, 100 * point.foreground_iou) for point in points]
-    places = axes.transData.transform([(p.parameters, height) for p, height in zip(points, heights, strict=True)])
+    values = [getattr(point, against) for point in points]
+    places = axes.transData.transform(list(zip(values, heights, strict=True)))
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
     for point, place in sorted(zip(points, places, strict=True), key=lambda each: not each[0].measured):
         text = axes.annotate(
             f"{point.title} {100 * point.foreground_iou:.2f}",
-            (point.parameters, max(low, 100 * point.foreground_iou)),
+            (getattr(point, against), max(low, 100 * point.foreground_iou)),
             (0, 0),
             textcoords="offset pixels",
             fontsize=8,
