@@ -98,7 +98,7 @@ def parse(
         _add(parser, field, hint, name)
     values = vars(parser.parse_args(argv))
     for field in dataclasses.fields(options):
-        if field.metadata["positional"] and isinstance(values.get(field.name), list):
+        if field.metadata.get("positional") and isinstance(values.get(field.name), list):
             values[field.name] = tuple(values[field.name])
     if more is not None:
         values["changes"] = {name: value for name in more if (value := values.pop(name)) is not None}

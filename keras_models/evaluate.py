@@ -241,7 +241,7 @@ def comparison_sheet(networks: list[Predictor], dataset: data.Dataset, count: in
             tally = Tally(network, dataset, fill=fill)
             mask = data.prepare_mask(labels, network.input_size)
             found = tally.add(mask[None], network.logits(data.prepare_image(image, network.input_size)[None]))
-            tiles.append(tile(image, found[0], f"{network.name} {tally.image_iou[0]:.3f}"))
+            tiles.append(tile(image, found[0], f"{tally.image_iou[0]:.3f} {network.name}"))
     return pictures.grid(tiles, 2 + len(networks))
 
 

@@ -168,7 +168,7 @@ def draw_activation(models: list[keras.Model], photo: np.ndarray, label: int | N
         colors = heat(values, TILE, smooth=True)
         for image, text in (
             (shown, model.name),
-            (colors, f"class {found}"),
+            (colors, "foreground" if model.output_shape[-1] == 1 else f"class {found}"),
             (cv2.addWeighted(shown, 0.5, colors, 0.5, 0), "on the photo"),
         ):
             tiles.append(pictures.caption(image, text))
