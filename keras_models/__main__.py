@@ -16,6 +16,7 @@ VERBS = {  # name -> (the module whose `main(argv)` it is, imported only when it
     "inspect": ("tflite.inspect", "say what a .tflite consists of and what runs it"),
     "benchmark": ("tflite.benchmark", "time a .tflite"),
     "summary": ("keras_models.summary", "parameters and operations beside the papers' figures"),
+    "visualise": ("keras_models.visualise", "look inside networks, as the papers draw them"),
     "checkpoints": ("keras_models.checkpoints", "import a network's published PyTorch weights"),
 }
 
