@@ -111,7 +111,7 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field, hint, change
     """Add the flag of a field; `changed`: its name when it replaces a number that something else has."""
     required = field.default is dataclasses.MISSING and changed is None
     text = field.metadata["help"]
-    if not required and changed is None and field.default not in (None, "", False):
+    if not required and changed is None and field.default not in (None, "", False, ()):
         shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         text += f" (default: {shown})"
     arguments = {"help": text.replace("%", "%%")}
