@@ -15,7 +15,7 @@ class Options:
 
     network: str = option(help="the network whose weights these are", positional=True)
     file: str = option(help="the authors' checkpoint (.pth)", positional=True)
-    output: str = option(help="the model to write (.keras)")
+    output: str = option(help="the model to write (.keras)", writes=())
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -20,7 +20,15 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """Something the user can mend: a command prints it as one line and exits with 2."""
+    """Something the user can mend: a command prints it as one line and exits with 2.
+
+    So it does with any error whose class says `for_people`, as tflite.runtime's, which knows nothing of this package.
+    """
+
+    for_people = True
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")  # what `pictures.write` writes
 
 
 def option(
@@ -35,15 +43,18 @@ def option(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    writes: tuple[str, ...] | None = None,
     kw_only: bool = False,
 ):
     """A dataclass field that is also a command-line option; without a default it is required.
 
     `flags`: what it is called on the command line, where that is not the field's name (`output` is also `-o`).
     `least`, `most`, `above`, `below`: the range of its number, or of each of its numbers, which `check` enforces.
+    `writes`: it names a file to write, with one of these suffixes or, where there are none, any.
     """
     limits = {"at least": least, "above": above, "at most": most, "below": below}
     metadata = {"help": help, "choices": choices, "positional": positional, "metavar": metavar, "flags": flags}
+    metadata["writes"] = writes
     metadata["limits"] = {words: limit for words, limit in limits.items() if limit is not None}
     return dataclasses.field(default=default, metadata=metadata, kw_only=kw_only)
 
@@ -52,15 +63,31 @@ _WITHIN = {"at least": operator.ge, "at most": operator.le, "above": operator.gt
 
 
 def check(instance) -> None:
-    """Raise UserError when a number of a dataclass made of `option`s is out of its range, or no finite number."""
+    """Raise UserError when a number of a dataclass made of `option`s is out of its range, or no finite number.
+
+    And when a file that it names cannot be written: that is said before the work whose result it holds.
+    """
     for field in dataclasses.fields(instance):
         value = getattr(instance, field.name)
+        if value is not None and field.metadata.get("writes") is not None:
+            _require_writable(Path(value), field)
         numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, (int, float))]
         limits = field.metadata.get("limits", {})
         if all(math.isfinite(v) and all(_WITHIN[w](v, limit) for w, limit in limits.items()) for v in numbers):
             continue
         wanted = " and ".join(f"{words} {limit:g}" for words, limit in limits.items()) or "a finite number"
         raise UserError(f"{flag_of(field)} must be {wanted}. Received: {value}")
+
+
+def _require_writable(path: Path, field: dataclasses.Field) -> None:
+    suffixes, flag = field.metadata["writes"], flag_of(field)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UserError(f"{flag} writes {', '.join(suffixes)}. Received: {path}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; {flag} takes the name of a file.")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"Cannot write {path}: {folder} is no folder that can be written to. Choose another {flag}.")
 
 
 def flag_of(field: dataclasses.Field) -> str:
@@ -220,18 +247,37 @@ def _quiet() -> Iterator[None]:
 
 
 def run(main: Callable[[], int | None]) -> typing.NoReturn:
-    """Call `main` and exit as a command does: what it returned or 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    """Call `main` and exit as a command does: what it returned or 0, 2 for a user's mistake, 130 for Ctrl-C.
+
+    What the system refuses (no file, no permission, a full disk, also behind standard output) is one line and 2; 1
+    without a word where nobody reads on, as behind `| head -1`.
+    """
     try:
-        sys.exit(main() or 0)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = _status(main)
+        sys.stdout.flush()  # while an error can still be told
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # what is left in its buffer has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
+            status = 2
+    sys.exit(status)
+
+
+def _status(main: Callable[[], int | None]):
+    try:
+        return main() or 0
+    except SystemExit as error:  # argparse's, after --help and mistakes
+        return error.code
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 130
+    except ValueError as error:
+        if not getattr(error, "for_people", False):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def progress(label: str) -> Callable[[int, int], None]:

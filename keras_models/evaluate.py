@@ -44,9 +44,13 @@ class EvaluateOptions:
     )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     split: str = option("test", choices=(*SPLITS, "all"), help="which split")
-    json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
-    worst: str | None = option(None, metavar="FILE.png", help="write a contact sheet of the worst photos here")
-    sheet: str | None = option(None, metavar="FILE.png", help="write the same photos through all models here")
+    json: str | None = option(None, metavar="FILE", writes=(), help="write the figures here as JSON")
+    worst: str | None = option(
+        None, metavar="FILE.png", writes=command.PICTURES, help="write a contact sheet of the worst photos here"
+    )
+    sheet: str | None = option(
+        None, metavar="FILE.png", writes=command.PICTURES, help="write the same photos through all models here"
+    )
     sheet_count: int = option(6, least=1, help="photos on the sheet, spread over the split")
     worst_count: int = option(12, least=1, help="photos on the contact sheet")
     fill_contours: str | None = option(

@@ -61,9 +61,7 @@ def load(source: str | Path) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             size = sum(part.file_size for part in archive.infolist())
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is no whole .keras file: it is cut short, empty, or of another format (HDF5 is Keras 2's)."
-        ) from error
+        raise UserError(f"{path} {_what_is_no_archive(path)}") from error
     if size > LARGEST:
         raise UserError(f"{path} would unpack to {size / 2**30:.0f} GiB; {LARGEST >> 30} GiB is the limit.")
     try:
@@ -79,6 +77,22 @@ def load(source: str | Path) -> keras.Model:
             f"{path} holds weights that are no numbers (NaN or infinite), in {broken[0]} first: retrain it."
         )
     return model
+
+
+def _what_is_no_archive(path: Path) -> str:
+    """What is wrong with a `.keras` file that is no whole zip archive."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}."
+    if not head:
+        return "is empty (0 bytes). Copy or save it again."
+    if head.startswith(b"\x89HDF"):
+        return "is HDF5, Keras 2's format. Load it with Keras 2, and save it with Keras 3 as .keras."
+    if head.startswith(b"PK"):
+        return "is cut short or damaged. Copy it again."
+    return "is no .keras file, which is a zip archive that Keras 3 wrote."
 
 
 def require_segmenter(model: keras.Model, title: str | Path) -> None:
@@ -163,14 +177,28 @@ def classes_of(source: str | Path, outputs: int, network: str = "") -> tuple[tup
             try:
                 found = json.loads(facts.read_text(encoding="utf-8")).get("classes", {})
                 names, colors = found.get("names"), found.get("colors")
-            except (OSError, ValueError, AttributeError) as error:
-                raise UserError(f"{facts}, which names the classes, is damaged: {error}") from error
+                _check_classes(names, colors)
+            except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+                raise UserError(
+                    f"{facts}, which names the classes, is damaged: {error}. Mend it, or move the model away from it."
+                ) from error
     if not names or len(names) != count:
         names, colors = ("background", "person") if count == 2 else [f"class {i}" for i in range(count)], None
         row = registry.network(network) if network and network in registry.names() else None
         if row and row.void and count == row.classes:
             names[-1] = "void"
     return tuple(names), colors or palette(count)[:count].tolist()
+
+
+def _check_classes(names, colors) -> None:
+    """ValueError unless both are missing, or lists of texts and of as many RGB colours, 0-255."""
+    if names and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"its names are {str(names)[:60]}")
+    if colors and not (isinstance(colors, list) and names and len(colors) == min(len(names), 256)):
+        raise ValueError(f"its colors are {str(colors)[:60]}")
+    for color in colors or ():
+        if not (isinstance(color, list) and len(color) == 3 and all(part in range(256) for part in color)):
+            raise ValueError(f"one of its colors is {str(color)[:60]}")
 
 
 @dataclass(frozen=True)
@@ -203,10 +231,17 @@ def predictor(source: str | Path) -> Predictor:
         # Where a pixel is foreground from another probability than 1/2, 0 is that one's logit.
         threshold = segmenter.threshold or 0.5
         shift = np.float32(np.log(threshold / (1 - threshold)))
+
+        def shifted(images: np.ndarray) -> np.ndarray:
+            try:
+                return np.stack([segmenter.logits(image) for image in images]) - shift
+            except runtime.ModelError as error:
+                raise UserError(str(error)) from error
+
         return Predictor(
             Path(source).stem,
             segmenter.input_size,
-            lambda images: np.stack([segmenter.logits(image) for image in images]) - shift,
+            shifted,
             *segmenter.classes,
             segmenter.fills_contours,
         )

@@ -104,7 +104,7 @@ def _output_of(options: PredictOptions, camera: bool) -> Path:
             raise UserError(
                 f"OpenCV cannot write {output}: it knows no image format {output.suffix!r}. Use .png or .jpg."
             )
-    if output.resolve() == source.resolve():
+    if not camera and output.exists() and output.samefile(source):
         raise UserError(f"{output} is the input, which is never overwritten. Choose another --output.")
     if output.is_file() and not options.overwrite:
         raise UserError(f"{output} is there already. Choose another --output, or add --overwrite.")

@@ -18,10 +18,13 @@ class SummaryOptions:
     """The command's flags."""
 
     network: str | None = option(None, positional=True, metavar="NAME", help="one network, layer by layer")
-    json: str | None = option(None, metavar="FILE", help="write the same as JSON")
-    markdown: str | None = option(None, metavar="FILE", help="write the same as Markdown")
+    json: str | None = option(None, metavar="FILE", writes=(), help="write the same as JSON")
+    markdown: str | None = option(None, metavar="FILE", writes=(), help="write the same as Markdown")
     plot: str | None = option(
-        None, metavar="FILE.png", help="draw accuracy against parameters instead: the papers' and the measured results"
+        None,
+        metavar="FILE.png",
+        writes=(),
+        help="draw accuracy against parameters instead: the papers' and the measured results",
     )
     results: str = option("benchmarks", metavar="DIR", help="where the measured results are (JSON files)")
 

@@ -129,7 +129,7 @@ def resume(options: TrainOptions) -> int:
     try:
         recipe = from_json(Recipe, run["recipe"])
         began = TrainOptions(**{name: _tuple(value) for name, value in run["options"].items()})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{folder}/run.json is of another version, or damaged ({error!r}). Begin anew.") from error
     began = dataclasses.replace(began, resume=str(folder), data_dir=options.data_dir or began.data_dir)
     if "epochs" in options.changes:

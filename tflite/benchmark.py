@@ -158,6 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--profile goes with --json alone")
     if options.plot and Path(options.plot).suffix != ".svg":
         parser.error(f"--plot writes SVG, so its file ends in .svg; received {options.plot}")
+    runtime.require_writable(options.json, options.csv, options.plot)
     if adb.chosen(options):
         return adb.main(options)
     figures = {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()}

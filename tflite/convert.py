@@ -86,9 +86,11 @@ class ConvertOptions:
     )
     engine: str = option("tensorflow", choices=ENGINES, help="what makes int8 of the float graph")
     keep_float: tuple[str, ...] = option((), metavar="LAYERS", help="ai-edge-quantizer: leave these layers float")
-    report: str | None = option(None, metavar="FILE.json", help="int8 and int16: write what each layer loses here")
+    report: str | None = option(
+        None, metavar="FILE.json", writes=(), help="int8 and int16: write what each layer loses here"
+    )
     file: str | None = option(
-        None, flags=("-o", "--file"), metavar="OUT.tflite", help="what to write (default: NAME-TYPE.tflite)"
+        None, flags=("-o", "--file"), metavar="OUT.tflite", writes=(), help="what to write (default: NAME-TYPE.tflite)"
     )
 
 
@@ -130,7 +132,10 @@ def main(argv: list[str] | None = None) -> int:
     if output.suffix != ".tflite":
         raise UserError(f"The output must end in .tflite; its spec is written beside it. Received: {output}")
     model = models.load(source)
-    network = read(model)
+    try:
+        network = read(model)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
     size = model.input_shape[1:3]
     calibration, images = None, None
     if integer:
@@ -276,7 +281,7 @@ def _report(options: ConvertOptions, network: Graph, file: Path, images) -> None
 
 def _name(given: str, source: Path) -> str:
     """What to call the file when the user does not: the preset, the run or the `.keras` file."""
-    return Path(given).stem if source.stem != "model" or not Path(given).is_file() else source.parent.name
+    return Path(given).stem if source.stem != "model" or not Path(given).is_file() else source.absolute().parent.name
 
 
 if __name__ == "__main__":

@@ -69,6 +69,17 @@ def inspect(path: str | Path) -> dict:
     all values together. metadata: the name, version and labels that the file itself states, or None. ModelError for a
     broken file.
     """
+    try:
+        return _inspect(path)
+    except runtime.ModelError:
+        raise
+    except Exception as error:  # the tables of a damaged file lead anywhere, and the schema's reader follows them
+        raise runtime.ModelError(
+            f"{path} is damaged: its tables contradict each other ({error!r:.100}). Convert or copy it again."
+        ) from error
+
+
+def _inspect(path: str | Path) -> dict:
     plain = runtime.load_interpreter(path, delegates=False)
     tensors = {int(details["index"]): details for details in plain.get_tensor_details()}
     ends = {int(details["index"]) for details in plain.get_output_details()}
@@ -306,6 +317,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("give either MODEL.tflite or --rewrites MODEL")
     if options.rewrites:
         return _print_rewrites(options.rewrites, options.target)
+    runtime.require_writable(options.json, options.html)
     found = inspect(options.model)
     print(report(found, options.list))
     if options.profile:

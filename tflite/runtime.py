@@ -27,9 +27,11 @@ The spec is a JSON file with the same stem, written by the converter and read by
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -45,6 +47,8 @@ INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "ten
 
 class ModelError(ValueError):
     """A model or spec that cannot be used; the message names the file and the remedy."""
+
+    for_people = True  # a command shows it as one line
 
 
 def load_interpreter(path: str | Path, threads: int = 1, delegates: bool = True, keep_tensors: bool = False):
@@ -87,7 +91,10 @@ def _interpreter_module():
 
 
 def read_spec(path: str | Path) -> dict | None:
-    """The spec beside a `.tflite`, or None when there is none. ModelError when it belongs to another file."""
+    """The spec beside a `.tflite`, or None when there is none.
+
+    ModelError when it belongs to another file, or a field that is read here or by an app is missing or no such value.
+    """
     path = Path(path)
     spec_path = path.with_suffix(".json")
     if not spec_path.is_file():
@@ -95,11 +102,74 @@ def read_spec(path: str | Path) -> dict | None:
     try:
         spec = json.loads(spec_path.read_text(encoding="utf-8"))
         expected = spec["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ModelError(f"{spec_path} is no spec of a model: {error!r}. Convert the network again.") from error
     if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
         raise ModelError(f"{spec_path} describes another file than {path}: the sha256 differs. Copy both again.")
+    _check_spec(spec, spec_path)
     return spec
+
+
+def _whole(value) -> bool:
+    return type(value) is int
+
+
+def _number(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _color(value) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_whole(part) and 0 <= part <= 255 for part in value)
+
+
+def _check_spec(spec: dict, path: Path) -> None:
+    """ModelError for the first field that is not what this file's docstring says."""
+
+    def require(field: str, good: Callable, expected: str):
+        value = spec
+        for part in field.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if not good(value):
+            shown = "nothing" if value is None else repr(value)[:60]
+            raise ModelError(f"{path} says of {field}: {shown}; expected {expected}. Convert the network again.")
+        return value
+
+    require("format", lambda v: v == 1, "1: another version of this file reads others")
+    for end, channels in (("input", "channels"), ("output", "classes")):
+        require(end, lambda v: isinstance(v, dict), "an object")
+        for side in ("height", "width", channels):
+            require(f"{end}.{side}", lambda v: _whole(v) and v > 0, "a whole number above 0")
+        require(f"{end}.dtype", lambda v: isinstance(v, str), "the name of a type")
+        require(f"{end}.scale", lambda v: _number(v) and v > 0, "a number above 0")
+        require(f"{end}.zero_point", _whole, "a whole number")
+    classes = spec["output"]["classes"]
+    kind = require("output.kind", lambda v: v in KINDS, f"one of {', '.join(KINDS)}")
+    activations = ("sigmoid", "softmax") if kind == "labels" else ("sigmoid" if classes == 1 else "softmax",)
+    require("output.activation", lambda v: v in activations, " or ".join(activations))
+    counts = range(2, 257) if kind == "labels" else [max(2, classes)]
+    names = require(
+        "labels",
+        lambda v: isinstance(v, list) and len(v) in counts and all(isinstance(name, str) for name in v),
+        f"{counts[0]}{' to 256' if len(counts) > 1 else ''} names",
+    )
+    count = min(len(names), 256)
+    require(
+        "colors",
+        lambda v: isinstance(v, list) and len(v) == count and all(map(_color, v)),
+        f"{count} colours of three whole numbers, 0 to 255",
+    )
+    require("threshold", lambda v: _number(v) and 0 < v < 1, "a number between 0 and 1")
+    require("fill_contours", lambda v: v in (None, True, False), "true or false")
+
+
+def require_writable(*paths: str | Path | None) -> None:
+    """ModelError for the first path that no file can be written to: to be called before the work whose result it is."""
+    for path in (Path(path) for path in paths if path is not None):
+        folder = path.absolute().parent
+        if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ModelError(
+                f"Cannot write {path}: it must be a file, in a folder that is there and may be written to."
+            )
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -112,15 +182,35 @@ def write_whole(path: str | Path, content: bytes) -> None:
     except OSError as error:
         raise ModelError(f"Cannot write {path}: {error.strerror}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def run(main: Callable[[], int]) -> int:
-    """The exit status of a command: what `main` returns, or 2 after one line for a model that cannot be used."""
+    """The exit status of a command, as keras_models.command.run has it, which a device need not have.
+
+    What `main` returns; 2 after one line for a model that cannot be used and for what the system refuses (no file, a
+    full disk, also behind standard output); 1 where nobody reads on, as behind `| head -1`.
+    """
     try:
-        return main()
+        try:
+            status = main()
+        except SystemExit as error:  # argparse's, after --help and mistakes
+            status = error.code
+        sys.stdout.flush()  # while an error can still be told
+        return status
     except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # what is left in its buffer has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 1
+        print(f"error: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
         return 2
 
 
@@ -166,9 +256,7 @@ class Segmenter:
         self.path = Path(path)
         self._interpreter = load_interpreter(path, threads, delegates)
         self.spec = read_spec(path)
-        self.kind = self.spec["output"].get("kind", "logits") if self.spec else "logits"
-        if self.kind not in KINDS:
-            raise ModelError(f"{path} gives {self.kind!r}, says its spec; known are {', '.join(KINDS)}.")
+        self.kind = self.spec["output"]["kind"] if self.spec else "logits"
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ModelError(f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; expected one of each.")
@@ -233,7 +321,10 @@ class Segmenter:
         return np.log(likely) - np.log(np.clip(1 - output, np.exp(-SURE), None)) if sigmoid else np.log(likely)
 
     def output(self, image: np.ndarray) -> np.ndarray:
-        """float32 (h, w, channels): what the network gives, of the kind that its spec says, as real values."""
+        """float32 (h, w, channels): what the network gives, of the kind that its spec says, as real values.
+
+        ModelError when the values cannot be of that kind, or are no numbers.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"Expected RGB uint8 (height, width, 3). Received: {image.dtype} {image.shape}")
         height, width = self.input_size
@@ -242,7 +333,22 @@ class Segmenter:
         values = stored(image.astype(np.float32) / 255, self._input)
         self._interpreter.set_tensor(self._input["index"], values[None])
         self._interpreter.invoke()
-        return real(self._interpreter.get_tensor(self._output["index"])[0], self._output)
+        found = real(self._interpreter.get_tensor(self._output["index"])[0], self._output)
+        self._check_values(float(found.min()), float(found.max()))
+        return found
+
+    def _check_values(self, least: float, most: float) -> None:
+        """ModelError for values between `least` and `most` that are no numbers, or not what the spec promises."""
+        if not (math.isfinite(least) and math.isfinite(most)):
+            raise ModelError(
+                f"{self.path} gives values that are no numbers (NaN or infinite). Convert a sound network."
+            )
+        limits = {"probabilities": 1.001, "labels": len(self.spec["labels"]) - 1 if self.spec else 255}
+        if self.kind in limits and not -0.001 <= least <= most <= limits[self.kind]:
+            raise ModelError(
+                f"{self.path.with_suffix('.json')} says that the model gives {self.kind}; it gives values from "
+                f"{least:.3g} to {most:.3g}. Convert the network again."
+            )
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """float32 (height, width, classes) at the size of `image`, background first; one logit becomes two classes."""

@@ -39,14 +39,16 @@ class VerifyOptions:
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     split: str = option("val", choices=("train", "val", "test"), help="which split")
     limit: float = option(0.5, metavar="POINTS", help="largest loss of IoU, in points of 100")
-    layers: int = option(0, metavar="N", help="show the N layers that lose most, and what would help")
+    layers: int = option(0, least=0, metavar="N", help="show the N layers that lose most, and what would help")
     interpreters: bool = option(False, help="compare the installed interpreters, with XNNPACK and without")
     tflite_runtime: str | None = option(
         None, metavar="PYTHON", help="with --interpreters: a Python with tflite-runtime"
     )
-    json: str | None = option(None, metavar="FILE", help="write the figures here as JSON")
-    worst: str | None = option(None, metavar="FILE.png", help="write the images that differ most here, side by side")
-    worst_count: int = option(6, help="images on that picture")
+    json: str | None = option(None, metavar="FILE", writes=(), help="write the figures here as JSON")
+    worst: str | None = option(
+        None, metavar="FILE.png", writes=command.PICTURES, help="write the images that differ most here, side by side"
+    )
+    worst_count: int = option(6, least=1, help="images on that picture")
 
 
 @dataclass

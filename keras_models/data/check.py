@@ -27,10 +27,12 @@ class CheckOptions:
 
     data_dir: str = option(positional=True, metavar="DIR", help="the dataset's folder")
     dataset: str = option("folder", metavar="KIND", help="its kind; python -m keras_models.data info lists them")
-    json: str | None = option(None, metavar="FILE", help="write the problems here as JSON")
-    html: str | None = option(None, metavar="FILE", help="write a page with thumbnails of the problems here")
+    json: str | None = option(None, metavar="FILE", writes=(), help="write the problems here as JSON")
+    html: str | None = option(None, metavar="FILE", writes=(), help="write a page with thumbnails of the problems here")
     fix: str | None = option(None, metavar="OUT", help="write a mended copy here, a new folder")
-    sheet: str | None = option(None, metavar="FILE.png", help="write a contact sheet of photos with their masks here")
+    sheet: str | None = option(
+        None, metavar="FILE.png", writes=command.PICTURES, help="write a contact sheet of photos with their masks here"
+    )
     sheet_count: int = option(24, help="photos on the contact sheet")
 
 

@@ -1,0 +1,26 @@
+"""Bad input and bad luck: `tests/hostile.py` has the cases and prints the table."""
+
+import pytest
+
+from tests import hostile
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return hostile.make_place(tmp_path_factory.mktemp("hostile") / "place")
+
+
+@pytest.mark.parametrize("case", hostile.CASES, ids=lambda case: f"{case.item}: {case.name}")
+def test_the_answer_is_one_message_and_nothing_is_lost(case, place, tmp_path):
+    found = hostile.answer(case, place, tmp_path / "place")
+    assert not hostile.problems(case, found), found.text
+
+
+def test_a_case_that_is_answered_wrongly_is_seen(place, tmp_path):
+    wrong = hostile.Case(1, "nothing is wrong with it", f"{hostile.PREDICT} net.tflite photo.jpg", "never")
+    found = hostile.answer(wrong, place, tmp_path / "place")
+    assert hostile.problems(wrong, found) == [
+        "ended with 0, not 2",
+        "does not say 'never'",
+        "changed photo-overlay.jpg",
+    ]
