@@ -119,11 +119,7 @@ class Tally:
 
     def add(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """The next photos' labels at the input size, uint8 (photos, height, width); returns the predicted ones."""
-        logits = km.metrics.without_void(logits, self.classes)
-        single = logits.shape[-1] == 1
-        predictions = (logits[..., 0] > 0 if single else np.argmax(logits, axis=-1)).astype(np.uint8)
-        if self.classes == 2:
-            predictions = np.minimum(predictions, 1)
+        predictions = _numpy(km.metrics.predicted_labels(logits, self.classes)).astype(np.uint8)
         if self.fill:
             predictions = np.stack([fill_contours(found, regions=self.fill) for found in predictions])
         for mask, found in zip(labels, predictions, strict=True):

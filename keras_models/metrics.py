@@ -22,11 +22,17 @@ _WORD = 1 << 16
 _PARTS = 1 << 24  # a fraction is summed as this many parts, as fine as float32 near 1
 
 
-def predicted_labels(logits):
-    """Labels int32 (images, height, width) of logits: the largest of several, foreground above 0 of a single one."""
+def predicted_labels(logits, classes: int | None = None):
+    """Labels int32 (images, height, width) of logits: the largest of several, foreground above 0 of a single one.
+
+    `classes`: of the data. Of two, what a network knows beyond them (EOAM's edge) is foreground; of more, void is none.
+    """
+    if classes is not None:
+        logits = without_void(logits, classes)
     if logits.shape[-1] == 1:
         return ops.cast(logits[..., 0] > 0, "int32")
-    return ops.cast(ops.argmax(logits, axis=-1), "int32")
+    labels = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    return ops.minimum(labels, 1) if classes == 2 else labels
 
 
 def without_void(logits, classes: int):

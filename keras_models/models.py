@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 LARGEST = 4 << 30  # bytes of a `.keras` file's parts, unpacked
+_OTHER_PRECISIONS = ("float16", "bfloat16", "float64")
 _FOLDER = Path(__file__).parent / "presets"
 
 
@@ -51,6 +52,7 @@ def find(source: str | Path) -> Path:
 def load(source: str | Path) -> keras.Model:
     """The network of a preset's name, a run folder or a `.keras` file, not compiled.
 
+    It computes in float32, whatever it was saved with: less is for training.
     UserError for a file that is damaged, larger than `LARGEST`, or holds code, and for weights that are no numbers.
     """
     import keras
@@ -76,7 +78,34 @@ def load(source: str | Path) -> keras.Model:
         raise UserError(
             f"{path} holds weights that are no numbers (NaN or infinite), in {broken[0]} first: retrain it."
         )
-    return model
+    odd = next((layer for layer in model._flatten_layers() if layer.compute_dtype in _OTHER_PRECISIONS), None)
+    if odd is None:
+        return model
+    try:
+        return copy(model, "float32")
+    except Exception as error:
+        raise UserError(
+            f"{path} computes in {odd.compute_dtype} and cannot be built in float32: "
+            f"{str(error).splitlines()[0]} Save it with the policy float32."
+        ) from error
+
+
+def copy(model: keras.Model, precision: str) -> keras.Model:
+    """A functional model of the same layers and weights, the latter its own, that computes in `precision`.
+
+    `precision` is the name of one of Keras' dtype policies. Raises what Keras does for a model that cannot be cloned.
+    """
+    import keras
+
+    policy = keras.DTypePolicy(precision)
+
+    def layer_of(layer):
+        chosen = {"dtype": policy} if isinstance(layer, keras.Layer) else {}  # not for an operation of `keras.ops`
+        return layer.__class__.from_config(layer.get_config() | chosen)
+
+    made = keras.models.clone_model(model, clone_function=layer_of, recursive=True)
+    made.set_weights(model.get_weights())
+    return made
 
 
 def _what_is_no_archive(path: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 from keras_models import data, losses, models, registry, train
 from keras_models.command import UserError
 from keras_models.data import pipeline
-from keras_models.training import loop, recipes, stages
+from keras_models.training import recipes, stages
 from keras_models.training.recipes import Auxiliary, CrossEntropy, Recipe, Stage
 from tests.test_data import make_folder
 
@@ -81,7 +81,7 @@ def test_averaged_weights_are_the_moving_average_of_the_trained_ones():
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_a_copy_and_leaves_float32(precision):
     model = network()
-    trained = loop._copy(model, precision)
+    trained = models.copy(model, precision)
     assert {layer.compute_dtype for layer in trained.layers if layer.weights} == {precision.removeprefix("mixed_")}
     assert {weight.dtype for weight in trained.weights} == {"float32"}
     for ours, theirs in zip(trained.get_weights(), model.get_weights(), strict=True):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from benchmarks import backbones
 from keras_models import models
 from tests.small import looks_trained, photos
 from tflite import convert, graph, runtime
@@ -224,6 +225,32 @@ def test_a_classifier_becomes_a_picture_of_one_pixel(tmp_path):
     build(MODELS["a classifier"]).save(tmp_path / "net.keras")
     assert convert.main([str(tmp_path / "net.keras"), "--quantize", "float32", "-o", str(tmp_path / "net.tflite")]) == 0
     assert runtime.Segmenter(tmp_path / "net.tflite").logits(photos(1, SIZE)[0]).shape == (1, 1, 7)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
+def test_a_model_of_half_precision_converts_in_float32(policy, tmp_path):
+    """Its rounding was called a mistake of the conversion."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build(shared)
+        model.save(tmp_path / "net.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert convert.main([str(tmp_path / "net.keras"), "--quantize", "float32", "-o", str(tmp_path / "net.tflite")]) == 0
+    photo = photos(1, SIZE, seed=3)
+    expected = ops.convert_to_numpy(ops.cast(model(photo.astype("float32"), training=False), "float32"))
+    found = check.run_file(tmp_path / "net.tflite", photo / np.float32(255))
+    assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
+    assert models.load(tmp_path / "net.keras")(photo).dtype == "float32"
+
+
+@pytest.mark.parametrize(("name", "role"), [("MobileNetV2", "encoder"), ("MobileNetV3Small", "classifier")])
+def test_backbones_that_nobody_here_wrote(name, role):
+    """Nested models with everything that they hold; `benchmarks.backbones` measures all of them, larger."""
+    row = backbones.measure(name, role, (32, 32))
+    assert row["reason"] == ""
+    assert row["rewrite_difference"] < 1e-4
+    assert row["correlation"] > backbones.ENOUGH
 
 
 def dead(x):

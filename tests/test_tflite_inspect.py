@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import keras
 import pytest
 
+from keras_models import __main__ as pocketseg
+from keras_models import command
 from tests import small
 from tflite import graph, inspect, runtime
 from tflite.measure import dataflow, delegates, page
@@ -271,6 +273,15 @@ def test_a_foreign_file_is_one_error(tmp_path):
     (tmp_path / "a.tflite").write_text("no model")
     with pytest.raises(runtime.ModelError, match="no TFLite model"):
         inspect.inspect(tmp_path / "a.tflite")
+
+
+@pytest.mark.parametrize("verb", ["inspect", "benchmark"])
+def test_a_missing_file_is_one_line_of_pocketseg_too(verb, capsys):
+    """It ended in a traceback."""
+    with pytest.raises(SystemExit) as stopped:
+        command.run(lambda: pocketseg.main([verb, "nowhere.tflite"]))
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: Cannot read nowhere.tflite: No such file or directory.\n"
 
 
 def test_a_shape_that_is_not_known_is_shown(tmp_path):

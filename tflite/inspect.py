@@ -6,9 +6,7 @@ prints instead what each rewrite does to a network (a preset, run folder or `.ke
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +14,25 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from keras_models import command
+from keras_models.command import UserError, option
 from tflite import metadata, runtime
 from tflite.measure import dataflow, delegates
 
 ACTIVATIONS = ("NONE", "RELU", "RELU_N1_TO_1", "RELU6", "TANH", "SIGN_BIT")
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """The command's flags."""
+
+    model: str | None = option(None, positional=True, metavar="MODEL.tflite", help="the file to look into")
+    json: str | None = option(None, metavar="FILE", help="write the figures here")
+    html: str | None = option(None, metavar="FILE", help="write a page with the graph here")
+    profile: bool = option(False, help="add the time that each operation takes on this machine")
+    every: bool = option(False, flags=("--list",), help="list every operation in order")
+    rewrites: str | None = option(None, metavar="MODEL", help="print what each rewrite does to this network")
+    target: str = option("any", choices=("any", "accelerator"), help="with --rewrites: as of convert.py")
 
 
 @dataclass(frozen=True)
@@ -296,30 +309,26 @@ def _short(value) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status; raises ModelError for a file that cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tflite.inspect",
+    """The command. Returns the exit status; raises UserError, or ModelError for a file that cannot be read."""
+    options = command.parse(
+        InspectOptions,
+        argv,
+        program="python -m tflite.inspect",
         description=__doc__,
-        epilog="example:\n  python -m tflite.inspect extremec3-eg1800-int8.tflite --html found.html",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        example="python -m tflite.inspect extremec3-eg1800-int8.tflite --html found.html",
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL.tflite", help="the file to look into")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
-    parser.add_argument("--html", metavar="FILE", help="write a page with the graph here")
-    parser.add_argument("--profile", action="store_true", help="add the time that each operation takes on this machine")
-    parser.add_argument("--list", action="store_true", help="list every operation in order")
-    parser.add_argument("--rewrites", metavar="MODEL", help="print what each rewrite does to this network")
-    parser.add_argument(
-        "--target", choices=("any", "accelerator"), default="any", help="with --rewrites: as of convert.py"
-    )
-    options = parser.parse_args(argv)
     if bool(options.model) == bool(options.rewrites):
-        parser.error("give either MODEL.tflite or --rewrites MODEL")
+        raise UserError("Give either MODEL.tflite or --rewrites MODEL.")
     if options.rewrites:
-        return _print_rewrites(options.rewrites, options.target)
+        from keras_models import models
+        from tflite import graph
+        from tflite.graph import rewrite
+
+        print(rewrite.report(graph.read(models.load(options.rewrites)), options.target))
+        return 0
     runtime.require_writable(options.json, options.html)
     found = inspect(options.model)
-    print(report(found, options.list))
+    print(report(found, options.every))
     if options.profile:
         from tflite.measure import profiler
 
@@ -329,27 +338,14 @@ def main(argv: list[str] | None = None) -> int:
         for operation in found["operations"]:
             operation["ms"] = times.get(operation["index"], 0.0)
     if options.json:
-        runtime.write_whole(options.json, (json.dumps(found, indent=1) + "\n").encode())
+        command.write_text(options.json, json.dumps(found, indent=1) + "\n")
     if options.html:
         from tflite.measure import page
 
-        runtime.write_whole(options.html, page.render(found).encode())
+        command.write_text(options.html, page.render(found))
         print(f"page: {options.html}")
     return 0
 
 
-def _print_rewrites(source: str, target: str) -> int:
-    from keras_models import models
-    from tflite import graph
-    from tflite.graph import rewrite
-
-    try:
-        network = graph.read(models.load(source))
-    except ValueError as error:
-        raise runtime.ModelError(str(error)) from error
-    print(rewrite.report(network, target))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(runtime.run(main))
+    command.run(main)

@@ -8,17 +8,18 @@ version 1.5.0) and, behind the model, a zip archive that holds the labels.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import struct
-import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
+from keras_models import command
+from keras_models.command import option
 from tflite import metadata_schema, runtime
 
 NAME = "TFLITE_METADATA"
@@ -197,16 +198,22 @@ def _with_buffer(content: bytes, data: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-def main() -> int:
+@dataclass(frozen=True)
+class MetadataOptions:
+    """The command's flags."""
+
+    model: str = option(positional=True, metavar="FILE.tflite", help="the file to read")
+
+
+def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status; raises ModelError for a file that cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tflite.metadata",
+    options = command.parse(
+        MetadataOptions,
+        argv,
+        program="python -m tflite.metadata",
         description=__doc__,
-        epilog="example:\n  python -m tflite.metadata portrait.tflite",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        example="python -m tflite.metadata portrait.tflite",
     )
-    parser.add_argument("model", metavar="FILE.tflite")
-    options = parser.parse_args()
     found = read(options.model)
     if found is None:
         raise runtime.ModelError(f"{options.model} has no TFLite metadata. Convert the network again.")
@@ -215,4 +222,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main))
+    command.run(main)

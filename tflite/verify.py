@@ -137,7 +137,7 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status; raises UserError for a mistake that the user can mend."""
+    """The command. Returns the exit status; raises UserError, or the ModelError of a file that cannot be run."""
     options = command.parse(
         VerifyOptions,
         argv,
@@ -194,30 +194,24 @@ def some_images(dataset: data.Dataset, size: tuple[int, int], count: int) -> np.
 def measure_layers(model: str | Path, against: str | Path, dataset: data.Dataset) -> list[dict]:
     """What `layers.measure` finds in a `.tflite` made from the network `against`, on some photos.
 
-    UserError when the file was made from another network.
+    ModelError when the file was made from another network.
     """
     from keras_models import models
 
     network = models.load(against)
     images = some_images(dataset, network.input_shape[1:3], LAYER_IMAGES)
-    try:
-        spec = runtime.read_spec(model) or {"output": {}}
-        integer = layers.is_integer(model)
-        target = spec.get("target") or "any"
-        rewritten = rewrite.rewrite(graph.read(network), images if integer else None, target)
-        rewritten = rewrite.give(rewritten, spec["output"].get("kind", "logits"))
-        return layers.measure(model, rewritten, list(calibration_inputs(images)))
-    except runtime.ModelError as error:
-        raise UserError(str(error)) from error
+    spec = runtime.read_spec(model) or {"output": {}}
+    integer = layers.is_integer(model)
+    target = spec.get("target") or "any"
+    rewritten = rewrite.rewrite(graph.read(network), images if integer else None, target)
+    rewritten = rewrite.give(rewritten, spec["output"].get("kind", "logits"))
+    return layers.measure(model, rewritten, list(calibration_inputs(images)))
 
 
 def compare_interpreters(model: str | Path, dataset: data.Dataset, tflite_runtime: str | None) -> list[dict]:
-    """What `interpreters.compare` finds on some photos; UserError when an interpreter cannot run the model."""
-    try:
-        images = some_images(dataset, runtime.Segmenter(model).input_size, INTERPRETER_IMAGES)
-        return interpreters.compare(model, images, interpreters.installed(tflite_runtime))
-    except runtime.ModelError as error:
-        raise UserError(str(error)) from error
+    """What `interpreters.compare` finds on some photos; ModelError when an interpreter cannot run the model."""
+    images = some_images(dataset, runtime.Segmenter(model).input_size, INTERPRETER_IMAGES)
+    return interpreters.compare(model, images, interpreters.installed(tflite_runtime))
 
 
 def _show_layers(options: VerifyOptions, rows: list[dict], loss_points: float) -> list[str]:

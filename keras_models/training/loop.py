@@ -160,7 +160,7 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
     if batch_size % plan.spread.devices:
         raise UserError(f"--batch-size {batch_size} cannot be divided among {plan.spread.devices} devices.")
     with plan.spread.building():
-        trained = _copy(network, plan.precision)
+        trained = models.copy(network, plan.precision)
         fitted = compiled(trained, stage, steps, plan.precision)
     end = EndOfEpoch(folder, number, stage.epochs, network, trained, classes, history)
     end.spread = plan.spread
@@ -191,19 +191,6 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
             )
     network.set_weights(end.best_weights)
     return end.rows
-
-
-def _copy(network: keras.Model, precision: str) -> keras.Model:
-    """A copy that computes in `precision` and has weights of its own: what is trained is not what is saved."""
-    policy = keras.DTypePolicy(precision)
-
-    def layer_of(layer):
-        chosen = {"dtype": policy} if isinstance(layer, keras.Layer) else {}  # not for an operation of `keras.ops`
-        return layer.__class__.from_config(layer.get_config() | chosen)
-
-    copy = keras.models.clone_model(network, clone_function=layer_of, recursive=True)
-    copy.set_weights(network.get_weights())
-    return copy
 
 
 class EndOfEpoch(keras.callbacks.Callback):

@@ -225,10 +225,8 @@ def write_preview(folder: Path, model: keras.Model, validation, count: int = 8) 
     images, labels = zip(*(subset.load(i) for i in range(len(subset))), strict=True)
     images = np.stack([data.prepare_image(image, size) for image in images])
     labels = np.stack([data.prepare_mask(label, size) for label in labels])
-    predictions = keras.ops.convert_to_numpy(metrics.predicted_labels(model.predict_on_batch(images)))
-    predictions = [data.prepare_mask(label.astype(np.uint8), size) for label in predictions]
-    if len(validation.class_names) == 2:
-        predictions = np.minimum(predictions, 1)
+    found = metrics.predicted_labels(model.predict_on_batch(images), len(validation.class_names))
+    predictions = [data.prepare_mask(label.astype(np.uint8), size) for label in keras.ops.convert_to_numpy(found)]
     colors = pictures.class_colors(validation)
     rows = [
         np.hstack([i, pictures.overlay(i, t, colors), pictures.overlay(i, p, colors)])

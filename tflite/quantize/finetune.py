@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_models import command, data, losses, registry
+from keras_models import command, data, losses, metrics, registry
 from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
@@ -25,7 +25,7 @@ from tflite.graph import Graph
 from tflite.quantize import tuned
 from tflite.quantize.bridge import Bridge, Ranges, Technique
 from tflite.quantize.converter import calibration_inputs
-from tflite.quantize.plan import Material, Plan, iou, iou_name, predicted_labels
+from tflite.quantize.plan import Material, Plan, iou, iou_name
 
 QAT_RATE = 0.2  # of the learning rate: a network that is as it shall be needs no more than to get used to the rounding
 LOSS = "cross_entropy_iou"  # calibrated logits and smooth gradients, whatever loss the network was trained with
@@ -181,7 +181,8 @@ class Tuning:
     def _validate(self, predict) -> float:
         labels, predictions = [], []
         for images, label in self.material.validation:
-            predictions.append(predicted_labels(predict(np.asarray(images) / np.float32(255)), self.material.classes))
+            logits = predict(np.asarray(images) / np.float32(255))
+            predictions.append(np.asarray(metrics.predicted_labels(logits, self.material.classes)))
             labels.append(np.asarray(label)[..., 0])
         return iou(np.concatenate(labels), np.concatenate(predictions), self.material.classes)
 

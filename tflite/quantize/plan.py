@@ -70,12 +70,6 @@ class Material:
     edge_class: int = 0
 
 
-def predicted_labels(logits, classes: int) -> np.ndarray:
-    """uint8 (batch, h, w); what a network knows beyond two classes (EOAM's edge) is foreground."""
-    labels = np.asarray(metrics.predicted_labels(logits), np.uint8)
-    return np.minimum(labels, 1) if classes == 2 else labels
-
-
 def iou(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
     """What says which epoch is best: the foreground IoU, with more than two classes the mean IoU."""
     if classes == 2:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_models import metrics
 from tflite import runtime
 from tflite.graph import Graph, rewrite
 from tflite.quantize.bridge import PRUNED, Bridge, Ranges, Technique
-from tflite.quantize.plan import Material, Plan, iou, iou_name, predicted_labels
+from tflite.quantize.plan import Material, Plan, iou, iou_name
 
 _STORED = {"conv": (3, 0, 1, 2), "transposed_conv": (2, 0, 1, 3), "dense": (1, 0)}  # order of a kernel's axes there
 
@@ -34,7 +35,7 @@ def measure(path: Path, graph: Graph, plan: Plan, material: Material, laid_out: 
         got = np.stack([segmenter.logits(image) for image in images])
         error.append(np.abs(got - wanted).mean())
         for masks, logits in ((expected, wanted), (found, got)):
-            masks.append(predicted_labels(logits, material.classes))
+            masks.append(np.asarray(metrics.predicted_labels(logits, material.classes)))
         labels.append(np.asarray(label)[..., 0])
     labels, expected, found = (np.concatenate(masks) for masks in (labels, expected, found))
     figures = {
