@@ -3,7 +3,7 @@
 The backbones of keras.applications with random weights, each as a classifier and as an encoder under a small decoder.
 Their statistics are those of their own activations, so that every layer sees sane values. Each form is compared with
 Keras in float, rewritten and as a file, and its int8 file with both. Each in a process of its own. Writes
-results/backbones.json, in which what is not named keeps its rows, and the table into docs/convert.md, where that is.
+results/backbones.json, in which what is not named keeps its rows; `python -m benchmarks.report` makes the table.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
-import re
 import sys
 import tempfile
 import time
@@ -30,11 +29,10 @@ ROLES = ("classifier", "encoder")
 SIZE = (96, 96)
 CALIBRATION, IMAGES = 12, 6  # drawings that set the ranges, and others that are measured on
 ENOUGH = 0.99  # correlation of int8 with float
-PAGE = Path(__file__).parents[1] / "docs" / "convert.md"
 
 
 def main(wanted: list[str]) -> int:
-    """Measure the `wanted` backbones, all when there are none; write results and table after each."""
+    """Measure the `wanted` backbones, all when there are none; write the results after each."""
     path = machine.RESULTS / "backbones.json"
     found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     rows = {(row["backbone"], row["role"]): row for row in found}
@@ -47,7 +45,7 @@ def main(wanted: list[str]) -> int:
             print(json.dumps(row), flush=True)
             order = [(name, role) for name in BACKBONES for role in ROLES if (name, role) in rows]
             machine.write("backbones", {"protocol": protocol(), "rows": [rows[key] for key in order]})
-    show(table(json.loads(path.read_text(encoding="utf-8"))))
+    print(table(json.loads(path.read_text(encoding="utf-8"))))
     return 0
 
 
@@ -173,17 +171,6 @@ def table(result: dict) -> str:
             f"{row['float_ops']} | {row['partitions']} |"
         )
     return "\n".join([*lines, "", f"{result['protocol']}."])
-
-
-def show(text: str) -> None:
-    """Between the page's markers, or printed where there is no such page."""
-    page = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
-    block = re.compile(r"(<!-- backbones -->\n).*?(<!-- end -->)", re.DOTALL)
-    if len(block.findall(page)) != 1:
-        print(text)
-        return
-    PAGE.write_text(block.sub(lambda match: f"{match[1]}{text}\n{match[2]}", page), encoding="utf-8")
-    print(f"wrote {PAGE}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks.backbones import table as backbones_table
 from benchmarks.machine import RESULTS
 from keras_models import command, registry
 from keras_models.evaluate import without_background
@@ -97,6 +98,11 @@ def peers() -> str:
         f"post-processing in Python; {_machine(result)}"
         + (f"; MediaPipe {protocol['mediapipe']}." if protocol["mediapipe"] else ".")
     )
+
+
+def backbones() -> str:
+    """What the compiler makes of networks that nobody here wrote."""
+    return backbones_table(_read("backbones"))
 
 
 def models() -> str:
@@ -217,7 +223,7 @@ def deploy() -> str:
 PAGES = {
     "README.md": {"peers": peers},
     "docs/results.md": {"accuracy": accuracy, "classes": classes},
-    "docs/convert.md": {"models": models, "interpreters": interpreters},
+    "docs/convert.md": {"backbones": backbones, "models": models, "interpreters": interpreters},
     "docs/benchmark.md": {"kernels": kernels, "instructions": instructions, "pipeline": pipeline},
     "docs/networks.md": {"papers": papers, "deploy": deploy},
 }
