@@ -1,7 +1,8 @@
 """Make a preset of a finished run: weights, card, int8 model and spec, all by the project's own commands.
 
-`python -m benchmarks.preset RUN NAME --licence "research use only"` measures float and int8 on the test split of the
-data that the run trained on and writes keras_models/presets/NAME/. The run chose its weights by the validation split.
+It converts with photos of the run's training split, checks int8 on its validation split, measures float and int8 on
+each of --sets, by size of the person, number of people and light too, and writes keras_models/presets/NAME/. The run
+chose its weights by the validation split; the sets only measure.
 """
 
 from __future__ import annotations
@@ -29,49 +30,71 @@ class PresetOptions:
     run: str = option(positional=True, metavar="RUN", help="the run folder")
     name: str = option(positional=True, metavar="NAME", help="what to call the preset")
     licence: str = option(metavar="TEXT", help="what the training data's licence allows of the weights")
+    use: str = option(metavar="TEXT", help="what the preset is for")
+    limits: str = option(metavar="TEXT", help="what it cannot do")
+    sets: tuple[str, ...] = option(metavar="NAME=DATASET:DIR:SPLIT,...", help="photos to measure on")
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Convert, measure, write."""
+def main(argv: list[str] | None = None) -> int:
+    """Convert, measure, write; the preset's folder is made whole or not at all."""
     options = command.parse(
         PresetOptions,
         argv,
         program="python -m benchmarks.preset",
         description=__doc__,
-        example='python -m benchmarks.preset runs/mine portrait-mine --licence "my own photos"',
+        example='python -m benchmarks.preset runs/mine mine --licence "my own photos" --use "portraits" '
+        '--limits "one light" --sets portraits=folder:photos:test',
     )
-    source = Path(options.run)
+    source, sets = Path(options.run), dict(_split(text) for text in options.sets)
     if not (source / "model.keras").is_file() or not (source / "run.json").is_file():
         raise UserError(f"{source} is no finished run: it needs model.keras and run.json.")
     run = json.loads((source / "run.json").read_text(encoding="utf-8"))
-    data = ["--dataset", run["options"]["dataset"]]
+    trained_on = ["--dataset", run["options"]["dataset"]]
     if run["options"]["data_dir"]:
-        data += ["--data-dir", run["options"]["data_dir"]]
-    final = ROOT / "keras_models" / "presets" / options.name
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=final.parent) as place:
-        folder = Path(place) / options.name
+        trained_on += ["--data-dir", str(Path(run["options"]["data_dir"]).resolve())]
+    place = ROOT / "keras_models" / "presets" / options.name
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=place.parent) as temporary:
+        folder = Path(temporary) / options.name
         folder.mkdir()
-        _make(folder, options, source, run, data)
-        shutil.rmtree(final, ignore_errors=True)
-        folder.rename(final)
-    print(f"wrote {final}")
+        weights, int8 = folder / "model.keras", folder / f"{options.name}-int8.tflite"
+        shutil.copyfile(source / "model.keras", weights)
+        card = _card(options, source, run)
+        _write(folder, card)  # the converter takes name, classes and licence from it
+        _run(ROOT / "tflite" / "convert.py", weights, "--quantize", "int8", *trained_on, "-o", int8)
+        _run("-m", "tflite.verify", int8, "--against", weights, *trained_on, "--split", "val")
+        figures = {}
+        for name, data in sets.items():
+            worst = ["--worst", folder / f"worst-{name}.jpg"]
+            measured = {"float32": _evaluate(weights, data, "--attributes", "measured"), "int8": {}}
+            measured["int8"] = _evaluate(int8, data, "--attributes", "measured", *worst)
+            figures[name] = measured
+        _write(folder, card | {"figures": figures})
+        shutil.rmtree(place, ignore_errors=True)
+        folder.rename(place)
+    for name, measured in figures.items():
+        ious = ", ".join(f"{form} {found['foreground_iou']:.4f}" for form, found in measured.items())
+        print(f"{name:16s} foreground IoU {ious} on {measured['int8']['data']}, {measured['int8']['images']} photos")
+    print(f"wrote {place}")
+    return 0
 
 
-def _make(folder: Path, options: PresetOptions, source: Path, run: dict, data: list[str]) -> None:
-    """Everything that a preset is, in `folder`."""
-    shutil.copyfile(source / "model.keras", folder / "model.keras")
+def _card(options: PresetOptions, source: Path, run: dict) -> dict:
     model = models.load(source)
     counted = complexity.count(model)
-    history = list(csv.DictReader((source / "history.csv").open(encoding="utf-8")))
-    card = {
+    with (source / "history.csv").open(encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    names = {split: run["data"][split] for split in ("train", "val")}
+    return {
         "name": options.name,
         "network": model.name,
         "parameters": counted.parameters,
         "macs": counted.macs,
         "input_size": list(model.input_shape[1:3]),
-        "trained_on": f"{run['options']['dataset']}, {len(run['data']['train'])} training photos",
-        "selected_on": f"{len(run['data']['val'])} validation photos, best epoch by foreground IoU",
+        "intended_use": options.use,
+        "limits": options.limits,
         "licence": options.licence,
+        "trained_on": f"{run['options']['dataset']}, {_counted(names['train'])}",
+        "selected_on": f"{_counted(names['val'])}, best epoch by foreground IoU",
         "classes": run.get("classes", {}),
         "seed": run["options"]["seed"],
         "epochs": len(history),
@@ -80,23 +103,34 @@ def _make(folder: Path, options: PresetOptions, source: Path, run: dict, data: l
         "versions": run["versions"],
         "machine": machine.describe(),
     }
-    card_file = folder / "card.json"
-    command.write_text(card_file, json.dumps(card, indent=1) + "\n")  # the converter takes classes and licence from it
-    int8, weights = folder / f"{options.name}-int8.tflite", folder / "model.keras"
-    _run(ROOT / "tflite" / "convert.py", weights, "--quantize", "int8", *data, "-o", int8)
-    _run("-m", "tflite.verify", int8, "--against", weights, *data, "--split", "test")
-    figures = {name: _evaluate(file, data) for name, file in (("float32", weights), ("int8", int8))}
-    command.write_text(card_file, json.dumps(card | {"figures": figures}, indent=1) + "\n")
-    for name, measured in figures.items():
-        print(f"{name:8s} foreground IoU {measured['foreground_iou']:.4f} on {measured['data']}")
 
 
-def _evaluate(model: Path, data: list[str]) -> dict:
+def _counted(names: list[str]) -> str:
+    """How many photos, and of a mix how many of each set."""
+    sets = [name.split("/")[0] for name in names if "/" in name]
+    parts = ", ".join(f"{sets.count(name)} of {name}" for name in dict.fromkeys(sets))
+    return f"{len(names)} photos" + (f" ({parts})" if parts else "")
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    name, _, where = text.partition("=")
+    try:
+        kind, folder, split = where.split(":")
+    except ValueError as error:
+        raise UserError(f"--sets takes NAME=DATASET:DIR:SPLIT. Received: {text!r}") from error
+    return name, ["--dataset", kind, "--data-dir", str(Path(folder).resolve()), "--split", split]
+
+
+def _evaluate(model: Path, data: list[str], *more) -> dict:
     file = model.parent / "figures.json"
-    _run("-m", "keras_models.evaluate", model, *data, "--split", "test", "--json", file)
+    _run("-m", "keras_models.evaluate", model, *data, *more, "--json", file)
     measured = json.loads(file.read_text(encoding="utf-8"))
     file.unlink()
     return measured
+
+
+def _write(folder: Path, card: dict) -> None:
+    command.write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
 
 
 def _run(*arguments) -> None:
