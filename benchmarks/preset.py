@@ -64,7 +64,10 @@ def main(argv: list[str] | None = None) -> int:
         _run("-m", "tflite.verify", int8, "--against", weights, *trained_on, "--split", "val")
         figures = {}
         for name, data in sets.items():
-            worst = ["--worst", folder / f"worst-{name}.jpg"]
+            worst = [
+                "--worst",
+                source / f"worst-{name}.jpg",
+            ]  # other people's photos: beside the run, not in the preset
             measured = {"float32": _evaluate(weights, data, "--attributes", "measured"), "int8": {}}
             measured["int8"] = _evaluate(int8, data, "--attributes", "measured", *worst)
             figures[name] = measured
