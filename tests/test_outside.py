@@ -56,7 +56,7 @@ def test_a_network_of_ones_own_needs_a_name_and_nothing_else(monkeypatch):
     try:
         assert "my_net" in km.names()
         assert km.build("my_net", classes=4, input_size=(16, 24)).output_shape == (None, 16, 24, 4)
-        assert list(km.registry.network("my_net").recipes) == ["pocket", "drawings"]
+        assert list(km.registry.network("my_net").recipes) == ["pocket", "drawings", "tune"]
         with pytest.raises(ValueError, match="Two networks are called 'extremec3'"):
             km.register(type("Other", (), {"__name__": "extremec3", "__call__": None})())
     finally:
