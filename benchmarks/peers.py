@@ -111,7 +111,7 @@ class MediaPipe:
         """The general and the landscape model; the package does not run them alone."""
         return [
             Peer(
-                f"MediaPipe selfie, {kind}",
+                f"MediaPipe, {kind}",
                 lambda image, number=number: self._run(number, image)[0],
                 None,
                 lambda frame, number=number: self._run(number, frame)[1],
@@ -178,18 +178,26 @@ def plot(rows: list[dict], sets: list[str], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(sets), figsize=(4.2 * len(sets), 3.6), squeeze=False)
+    figure, panels = pyplot.subplots(1, len(sets), figsize=(4 * len(sets), 3.6), squeeze=False)
+    slowest = max(row["frame_ms"] for row in rows)
     for panel, name in zip(panels[0], sets, strict=True):
-        for row in rows:
-            ours = row["ours"]
-            value = 100 * row["sets"][name]["foreground_iou"]
-            panel.plot(row["frame_ms"], value, "o", color="#d64818" if ours else "#8a8a8a", markersize=8 if ours else 6)
-            panel.annotate(row["name"], (row["frame_ms"], value), (6, 4), textcoords="offset points", fontsize=7)
-        panel.set_xscale("log")
+        values = [100 * row["sets"][name]["foreground_iou"] for row in rows]
+        for row, value in zip(rows, values, strict=True):
+            color = "#d64818" if row["ours"] else "#8a8a8a"
+            panel.plot(row["frame_ms"], value, "o", color=color, markersize=8 if row["ours"] else 6)
+            # Above the point or below it, whichever is further from the other points.
+            above = sum(value < other for other in values) <= sum(value > other for other in values)
+            align = "right" if row["frame_ms"] > 0.6 * slowest else "center"
+            offset = (0, 7) if above else (0, -14)
+            panel.annotate(
+                row["name"], (row["frame_ms"], value), offset, textcoords="offset points", fontsize=7, ha=align
+            )
+        panel.set_xlim(0, 1.15 * slowest)
         panel.set_title(name, fontsize=10)
         panel.set_xlabel("milliseconds a frame, one thread", fontsize=8)
+        panel.tick_params(labelsize=8)
         panel.grid(alpha=0.3)
-        panel.margins(0.2)
+        panel.margins(y=0.15)
     panels[0][0].set_ylabel("foreground IoU", fontsize=8)
     figure.tight_layout()
     with command.whole_file(path) as temporary:
@@ -203,8 +211,8 @@ def _dataset(text: str, limit: int | None) -> tuple[str, data.Dataset]:
         kind, folder, split = where.split(":")
     except ValueError as error:
         raise UserError(f"--sets takes NAME=DATASET:DIR:SPLIT. Received: {text!r}") from error
-    dataset = data.load(kind, folder, split)
-    return name, dataset.subset(range(min(limit or len(dataset), len(dataset))), dataset.title)
+    dataset, title = data.load(kind, folder, split), f"{Path(folder).name} {split}"
+    return name, dataset.subset(range(min(limit or len(dataset), len(dataset))), title)
 
 
 def _ours(name: str) -> Peer:
