@@ -11,14 +11,16 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
-import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import machine
+from keras_models import command
+from keras_models.command import UserError, option
 
 BACKBONES = (
     "MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large", "EfficientNetB0", "EfficientNetV2B0",
@@ -31,12 +33,28 @@ CALIBRATION, IMAGES = 12, 6  # drawings that set the ranges, and others that are
 ENOUGH = 0.99  # correlation of int8 with float
 
 
-def main(wanted: list[str]) -> int:
-    """Measure the `wanted` backbones, all when there are none; write the results after each."""
+@dataclass(frozen=True)
+class BackbonesOptions:
+    """The command's flags."""
+
+    backbones: tuple[str, ...] = option((), positional=True, metavar="NAME", help="which ones (default: all)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure the backbones that are named, all when none is; write the results after each."""
+    options = command.parse(
+        BackbonesOptions,
+        argv,
+        program="python -m benchmarks.backbones",
+        description=__doc__,
+        example="python -m benchmarks.backbones MobileNetV2 EfficientNetB0",
+    )
+    if unknown := set(options.backbones) - set(BACKBONES):
+        raise UserError(f"Unknown backbones. Valid names: {', '.join(BACKBONES)}. Received: {', '.join(unknown)}")
     path = machine.RESULTS / "backbones.json"
     found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     rows = {(row["backbone"], row["role"]): row for row in found}
-    jobs = [(name, role) for name in wanted or BACKBONES for role in ROLES]
+    jobs = [(name, role) for name in options.backbones or BACKBONES for role in ROLES]
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
@@ -174,4 +192,4 @@ def table(result: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.run(main)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import multiprocessing
-import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from benchmarks import machine
-from keras_models import build, names, registry
+from keras_models import build, command, names, registry
+from keras_models.command import UserError, option
 from tests import small
 from tflite import graph, inspect
 from tflite.graph import check, rewrite
@@ -28,14 +29,30 @@ INT8_BELOW = 5_000_000  # parameters; larger networks are converted to float32
 IMAGES = 8
 
 
-def main(wanted: list[str]) -> None:
-    """Measure the `wanted` networks, all when there are none, and write the table after each."""
+@dataclass(frozen=True)
+class DeployOptions:
+    """The command's flags."""
+
+    networks: tuple[str, ...] = option((), positional=True, metavar="NAME", help="which ones (default: all)")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure the networks that are named, all when none is, and write the table after each."""
+    options = command.parse(
+        DeployOptions,
+        argv,
+        program="python -m benchmarks.deploy",
+        description=__doc__,
+        example="python -m benchmarks.deploy extremec3 pocketnet_m",
+    )
+    if unknown := set(options.networks) - set(names()):
+        raise UserError(f"Unknown networks. Valid names: {', '.join(names())}. Received: {', '.join(unknown)}")
     path = machine.RESULTS / "deploy.json"
     rows = {row["network"]: row for row in json.loads(path.read_text())["networks"]} if path.is_file() else {}
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
-        for row in pool.map(measure, wanted or names()):
+        for row in pool.map(measure, options.networks or names()):
             print(json.dumps(row), flush=True)
             rows[row["network"]] = row
             machine.write("deploy", {"networks": [rows[name] for name in names() if name in rows]})
@@ -98,4 +115,4 @@ def _labels(logits: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command.run(main)
