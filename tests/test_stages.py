@@ -146,7 +146,7 @@ def test_consistency_is_nothing_for_equal_photos_and_something_for_others():
     equal = loss_of(fitted, np.concatenate([IMAGES, IMAGES], -1), labels)
     other = loss_of(fitted, np.concatenate([255 - IMAGES, IMAGES], -1), labels)
     assert equal == pytest.approx(alone, rel=1e-4)
-    expected = alone + 2 * float(losses.consistency(model(IMAGES), model(255 - IMAGES)))
+    expected = alone + 2 * float(losses.consistency(model(255 - IMAGES), model(IMAGES)))
     assert other == pytest.approx(expected, rel=1e-4)
     assert other > equal
 

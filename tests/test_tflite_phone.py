@@ -301,7 +301,7 @@ def test_control_c_keeps_the_figures_and_cleans_up(attach, work, request):
     [
         (["--serial", "x"], "--serial is for a phone: add --device adb"),
         (["--device", "adb", "--profile"], "--profile times this machine"),
-        (["--device", "adb", "--plot", "nowhere/f.svg"], "There is no folder nowhere"),
+        (["--device", "adb", "--plot", "nowhere/f.svg"], "Cannot write nowhere/f.svg: it must be a file, in a folder"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_before_anything_runs(work, arguments, message):
