@@ -168,10 +168,17 @@ def test_a_model_that_is_no_segmenter_is_refused_by_its_reason(case, tmp_path):
     assert name
 
 
-@pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n" + bytes(100), b"PK\x03\x04cut"])
-def test_a_file_that_only_bears_the_name_is_refused(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", r"m\.keras is empty"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), r"m\.keras is HDF5"),
+        (b"PK\x03\x04cut", r"m\.keras is cut short"),
+    ],
+)
+def test_a_file_that_only_bears_the_name_is_refused(content, said, tmp_path):
     (tmp_path / "m.keras").write_bytes(content)
-    with pytest.raises(UserError, match=r"no whole \.keras file"):
+    with pytest.raises(UserError, match=said):
         km.load(tmp_path / "m.keras")
 
 
