@@ -105,7 +105,7 @@ def test_predict_takes_a_folder_and_a_video(place):
 
 MISTAKES = {
     "no such model": (["-m", "keras_models.evaluate", "nothing"], "There is no model 'nothing'"),
-    "damaged model": (["-m", "keras_models.evaluate", "damaged.keras"], "damaged.keras is no whole .keras file"),
+    "damaged model": (["-m", "keras_models.evaluate", "damaged.keras"], "damaged.keras is no .keras file"),
     "no such photo": (["-m", "keras_models.predict", "run", "nothing.jpg"], "There is no file or folder nothing.jpg"),
     "damaged video": (["-m", "keras_models.predict", "run", "damaged.mp4"], "damaged.mp4 gives no picture"),
     "no background": (["-m", "keras_models.predict", "run", "run", "--effect", "image"], "needs --image"),
