@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.sets import SETS, parse_set
 from keras_models import command, data, metrics, models
 from keras_models.command import UserError, option
 from keras_models.data.datasets import read_each
@@ -36,7 +37,7 @@ class PeersOptions:
     """The command's flags."""
 
     models: str = option(positional=True, metavar="MODEL[,MODEL...]", help="presets or .tflite files of ours")
-    sets: tuple[str, ...] = option(metavar="NAME=DATASET:DIR:SPLIT,...", help="photos to measure on")
+    sets: tuple[str, ...] = option(metavar=SETS, help="photos to measure on")
     peer: tuple[str, ...] = option((), metavar="FILE.tflite,...", help="other people's models")
     mediapipe: str | None = option(None, metavar="PYTHON", help="a Python with mediapipe 0.10")
     runs: int = option(100, help="timed runs of each")
@@ -206,11 +207,7 @@ def plot(rows: list[dict], sets: list[str], path: Path) -> None:
 
 
 def _dataset(text: str, limit: int | None) -> tuple[str, data.Dataset]:
-    name, _, where = text.partition("=")
-    try:
-        kind, folder, split = where.split(":")
-    except ValueError as error:
-        raise UserError(f"--sets takes NAME=DATASET:DIR:SPLIT. Received: {text!r}") from error
+    name, kind, folder, split = parse_set(text)
     dataset, title = data.load(kind, folder, split), f"{Path(folder).name} {split}"
     return name, dataset.subset(range(min(limit or len(dataset), len(dataset))), title)
 
@@ -231,16 +228,17 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python -m benchmarks.peers pocketnet-m --sets portraits=eg1800:eg1800:test --mediapipe mp/bin/python",
     )
-    sets = dict(_dataset(text, options.limit) for text in options.sets)
+    measured_on = dict(_dataset(text, options.limit) for text in options.sets)
     ours = [_ours(name) for name in options.models.split(",")]
     others = [tflite_peer(Path(file), Path(file).stem) for file in options.peer]
     with tempfile.TemporaryDirectory() as folder:
         package = MediaPipe(options.mediapipe, Path(folder)) if options.mediapipe else None
         peers = [*ours, *(package.peers() if package else []), *others]
         measured = {
-            name: accuracy(peers, dataset, command.progress(f"measuring on {name}")) for name, dataset in sets.items()
+            name: accuracy(peers, dataset, command.progress(f"measuring on {name}"))
+            for name, dataset in measured_on.items()
         }
-        first = next(iter(sets.values())).load(0)[0]
+        first = next(iter(measured_on.values())).load(0)[0]
         timed = times(peers, cv2.resize(first, FRAME[::-1]), options.runs)
     rows = [
         {
@@ -258,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
         model = "" if row["model_ms"] is None else f"{row['model_ms']:.2f} ms alone, "
         print(f"{row['name']:28s} {shown}  {model}{row['frame_ms']:.2f} ms a frame")
     protocol = {
-        "sets": {name: {"data": dataset.title, "images": len(dataset)} for name, dataset in sets.items()},
+        "sets": {name: {"data": dataset.title, "images": len(dataset)} for name, dataset in measured_on.items()},
         "size": list(SIZE),
         "frame": list(FRAME),
         "runs": options.runs,
@@ -266,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
         "mediapipe": package.version if package else None,
     }
     machine.write("peers", {"protocol": protocol, "peers": rows})
-    plot(rows, list(sets), machine.RESULTS / "peers.png")
+    plot(rows, list(measured_on), machine.RESULTS / "peers.png")
     return 0
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
+from benchmarks.sets import SETS, parse_set
 from keras_models import command, complexity, models
 from keras_models.command import UserError, option
 
@@ -32,7 +33,7 @@ class PresetOptions:
     licence: str = option(metavar="TEXT", help="what the training data's licence allows of the weights")
     use: str = option(metavar="TEXT", help="what the preset is for")
     limits: str = option(metavar="TEXT", help="what it cannot do")
-    sets: tuple[str, ...] = option(metavar="NAME=DATASET:DIR:SPLIT,...", help="photos to measure on")
+    sets: tuple[str, ...] = option(metavar=SETS, help="photos to measure on")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         example='python -m benchmarks.preset runs/mine mine --licence "my own photos" --use "portraits" '
         '--limits "one light" --sets portraits=folder:photos:test',
     )
-    source, sets = Path(options.run), dict(_split(text) for text in options.sets)
+    source, measured_on = Path(options.run), dict(_split(text) for text in options.sets)
     if not (source / "model.keras").is_file() or not (source / "run.json").is_file():
         raise UserError(f"{source} is no finished run: it needs model.keras and run.json.")
     run = json.loads((source / "run.json").read_text(encoding="utf-8"))
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         _run(ROOT / "tflite" / "convert.py", weights, "--quantize", "int8", *trained_on, "-o", int8)
         _run("-m", "tflite.verify", int8, "--against", weights, *trained_on, "--split", "val")
         figures = {}
-        for name, data in sets.items():
+        for name, data in measured_on.items():
             worst = [
                 "--worst",
                 source / f"worst-{name}.jpg",
@@ -116,11 +117,7 @@ def _counted(names: list[str]) -> str:
 
 
 def _split(text: str) -> tuple[str, list[str]]:
-    name, _, where = text.partition("=")
-    try:
-        kind, folder, split = where.split(":")
-    except ValueError as error:
-        raise UserError(f"--sets takes NAME=DATASET:DIR:SPLIT. Received: {text!r}") from error
+    name, kind, folder, split = parse_set(text)
     return name, ["--dataset", kind, "--data-dir", str(Path(folder).resolve()), "--split", split]
 
 
