@@ -51,11 +51,18 @@ def focal(y_true, y_pred, gamma: float = 2.0, ignore_label: int | None = 255):
 def consistency(plain, altered):
     """PortraitNet's consistency constraint: KL divergence of the logits for an altered photo from those for the plain.
 
-    Both are (batch, height, width, channels) with two channels or more; the plain photo's are the target, and no
-    gradient goes there.
+    Both are (batch, height, width, channels); the plain photo's are the target, and no gradient goes there. With the
+    logits of a teacher in the place of the plain photo's it is distillation (Hinton et al. 2015, at temperature 1).
     """
-    target, found = ops.stop_gradient(ops.log_softmax(plain)), ops.log_softmax(altered)
+    target, found = ops.stop_gradient(_log_probabilities(plain)), _log_probabilities(altered)
     return ops.mean(ops.sum(ops.exp(target) * (target - found), axis=-1))
+
+
+def _log_probabilities(logits):
+    """Of each class; one channel is the second's logit against 0."""
+    if logits.shape[-1] == 1:
+        logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
+    return ops.log_softmax(logits)
 
 
 def soft_iou(y_true, y_pred, ignore_label: int | None = 255):

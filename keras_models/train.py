@@ -77,7 +77,10 @@ def choose_recipe(options: TrainOptions) -> Recipe:
         chosen = next(iter(recipes))
     if chosen not in recipes:
         raise UserError(f"{options.network} has no recipe {chosen!r}. Valid names: {', '.join(recipes)}.")
-    return recipes[chosen].changed(options.changes)
+    changes = dict(options.changes)
+    if "teacher" in changes and Path(changes["teacher"]).exists():
+        changes["teacher"] = str(Path(changes["teacher"]).resolve())  # found again from anywhere
+    return recipes[chosen].changed(changes)
 
 
 def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:

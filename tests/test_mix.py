@@ -64,6 +64,15 @@ def test_an_epoch_draws_each_set_by_its_weight(mixed):
     np.testing.assert_allclose(shares, [0.1, 0.6, 0.3], atol=0.05)
 
 
+def test_photos_without_masks_are_void_and_the_mix_says_so(mixed):
+    mixed.write_text(mixed.read_text().replace('"background"', '"photos"'))
+    train = data.load("mix", mixed, "train")
+    bare = [i for i, name in enumerate(train.names) if name.startswith("photos/")]
+    assert len(bare) == 5
+    assert all((train.load(i)[1] == 255).all() for i in bare)
+    assert "5 photos have no masks" in train.note
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

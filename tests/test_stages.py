@@ -151,6 +151,37 @@ def test_consistency_is_nothing_for_equal_photos_and_something_for_others():
     assert other > equal
 
 
+def test_a_teacher_has_its_share_of_the_loss_void_pixels_too(tmp_path):
+    teacher, student = network(), network()
+    teacher.set_weights([weight + 0.3 for weight in teacher.get_weights()])
+    teacher.save(tmp_path / "teacher.keras")
+    path = str(tmp_path / "teacher.keras")
+    stage = dataclasses.replace(STAGE, teacher=path, teacher_weight=0.25, learning_rate=1e-12)
+    fitted = stages.compiled(student, stage, 1)
+    taught = float(losses.consistency(teacher(IMAGES), student(IMAGES)))
+    assert taught > 0.01
+    labelled = float(losses.cross_entropy(LABELS, student(IMAGES)))
+    void = np.full_like(LABELS, 255)
+    assert loss_of(fitted, IMAGES, (LABELS, LABELS)) == pytest.approx(0.75 * labelled + 0.25 * taught, rel=1e-4)
+    assert loss_of(fitted, IMAGES, (void, void)) == pytest.approx(0.25 * taught, rel=1e-4)
+    assert {id(v) for v in fitted.trainable_variables} == {id(v) for v in student.trainable_variables}
+
+
+def test_distillation_of_one_logit_is_the_cross_entropy_less_the_teachers_entropy():
+    found, target = np.float32([[[[0.3], [-2.0]]]]), np.float32([[[[1.2], [-0.5]]]])
+    p, q = (1 / (1 + np.exp(-x)) for x in (target, found))
+    expected = np.mean(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    assert float(losses.consistency(target, found)) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_a_teacher_is_built_at_the_students_size_and_others_are_refused(tmp_path):
+    registry.network("pocketnet_s").build(1, 64).save(tmp_path / "s.keras")
+    stage = dataclasses.replace(STAGE, teacher=str(tmp_path / "s.keras"))
+    assert stages.teacher_of(stage, registry.network("pocketnet_m").build(1, 96)).output_shape == (None, 96, 96, 1)
+    with pytest.raises(UserError, match=r"makes 1 channel.* 3 channel"):
+        stages.teacher_of(stage, registry.network("pocketnet_m").build(3, 64))
+
+
 def test_class_weights_are_the_inverse_logarithm_of_the_frequency():
     counts = np.bincount([0, 0, 0, 1, 0, 0, 0, 255], minlength=256)
     weights = stages.inverse_log_weights(counts, 3)

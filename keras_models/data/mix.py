@@ -1,7 +1,8 @@
 """Several datasets as one: `--dataset mix --data-dir mix.toml`.
 
     [[set]]
-    dataset = "eg1800"        # a dataset's name; `background` for a folder `images/` of photos without people
+    dataset = "eg1800"        # a dataset's name; `background` for a folder `images/` of photos without people,
+                              # `photos` for one of photos without masks, which only a --teacher teaches
     data_dir = "eg1800"       # relative to this file
     weight = 2                # share of the photos drawn for training (default 1)
     train = "train"           # the split to train on (default train)
@@ -22,10 +23,10 @@ import numpy as np
 
 from keras_models.command import UserError
 from keras_models.data import datasets
-from keras_models.data.images import IMAGE_SUFFIXES, read_image
+from keras_models.data.images import IMAGE_SUFFIXES, VOID, read_image
 from keras_models.data.listing import by_stem
 
-BACKGROUND = "background"
+WITHOUT_MASKS = {"background": 0, "photos": VOID}  # the label of every pixel
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _part(path: Path, number: int, table: dict) -> Part:
         part = Part(**{**table, "data_dir": str((path.parent / table.get("data_dir", "")).resolve())})
     except TypeError as error:
         raise UserError(f"{where}: known keys are {', '.join(Part.__dataclass_fields__)}. {error}") from error
-    if part.dataset not in (*datasets.dataset_names(), BACKGROUND):
+    if part.dataset not in (*datasets.dataset_names(), *WITHOUT_MASKS):
         raise UserError(f"{where}: unknown dataset {part.dataset!r}. Valid: {', '.join(datasets.dataset_names())}")
     if not (isinstance(part.weight, int | float) and 0 < part.weight < 1e6):
         raise UserError(f"{where}: weight must be a number above 0. Received: {part.weight!r}")
@@ -89,15 +90,17 @@ def load(path: str | Path, split: str) -> datasets.Dataset:
         function, index = loaders[i]
         return function(index)
 
+    bare = sum(len(dataset) for part, dataset in found if part.dataset == "photos")
+    note = f"{bare} photos have no masks: only a --teacher teaches anything by them." if bare else ""
     shares = tuple((np.array(weights) / np.sum(weights)).tolist()) if split == "train" else None
     return datasets.Dataset(
-        f"mix {split}", tuple(names), load_one, first.class_names, first.colors, first.mirrored, shares
+        f"mix {split}", tuple(names), load_one, first.class_names, first.colors, first.mirrored, shares, note
     )
 
 
 def _load(part: Part, split: str) -> datasets.Dataset | None:
-    if part.dataset == BACKGROUND:
-        return _background(part) if split == "train" else None
+    if part.dataset in WITHOUT_MASKS:
+        return _without_masks(part) if split == "train" else None
     if split == "val" and part.val:
         return datasets.load(part.dataset, part.data_dir, part.val)
     if split == "val" and not part.holdout:
@@ -111,7 +114,7 @@ def _load(part: Part, split: str) -> datasets.Dataset | None:
     return whole.subset(chosen, f"{whole.title} ({split})")
 
 
-def _background(part: Part) -> datasets.Dataset:
+def _without_masks(part: Part) -> datasets.Dataset:
     root = Path(part.data_dir) / "images"
     photos = by_stem(root, IMAGE_SUFFIXES)
     if not photos:
@@ -120,6 +123,6 @@ def _background(part: Part) -> datasets.Dataset:
 
     def load_one(i: int):
         image = read_image(photos[names[i]])
-        return image, np.zeros(image.shape[:2], np.uint8)
+        return image, np.full(image.shape[:2], WITHOUT_MASKS[part.dataset], np.uint8)
 
-    return datasets.Dataset("background", names, load_one)
+    return datasets.Dataset(part.dataset, names, load_one)

@@ -16,7 +16,7 @@ from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.training import runs, spread
 from keras_models.training.recipes import Recipe, Stage, to_json
-from keras_models.training.stages import averaged_weights, compiled, loss_of, with_class_weights
+from keras_models.training.stages import averaged_weights, compiled, loss_of, teacher_of, with_class_weights
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ def check_fits(stage: Stage, model: keras.Model, training: data.Dataset) -> None
             f"{', '.join(class_names(stage, training)[:6])}."
         )
     loss_of(with_class_weights(stage, np.ones(256, np.int64), max(classes, channels)).loss)  # says what does not fit
+    if stage.teacher:
+        teacher_of(stage, model)
 
 
 def run(plan: Plan, folder: Path) -> list[dict]:

@@ -187,7 +187,8 @@ class Stage(_Checked):
     between the predictions for a photo and for its altered colours, of networks with two classes or more. edge_class:
     pixels; the band of that width inside the foreground's boundary becomes a third class. ema: the momentum of a moving
     average of the weights, which is then what is validated and saved; 0 is none. clip_norm: the largest norm of all
-    gradients together; 0 is no limit.
+    gradients together; 0 is no limit. teacher: a preset, run folder or `.keras` file whose predictions for the same
+    pixels, void ones too, are learned beside the labels: `teacher_weight` is their share of the loss.
     """
 
     epochs: int = option(60, least=1, help="epochs of each stage")
@@ -206,6 +207,8 @@ class Stage(_Checked):
     edge_class: int = 0
     ema: float = option(0.0, least=0, below=1, help="momentum of the moving average of the weights; 0 is none")
     clip_norm: float = option(0.0, least=0, help="largest norm of all gradients together; 0 is no limit")
+    teacher: str | None = option(None, metavar="MODEL", help="learn from this model's predictions too")
+    teacher_weight: float = option(0.5, above=0, most=1, help="their share of the loss; the labels have the rest")
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self):

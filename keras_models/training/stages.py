@@ -7,7 +7,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_models import losses, registry
+from keras_models import losses, models, registry
 from keras_models.command import UserError
 from keras_models.training import recipes
 from keras_models.training.recipes import Stage
@@ -55,11 +55,17 @@ def compiled(model: keras.Model, stage: Stage, steps: int, precision: str = "flo
 
     It is `model` itself, or shares its weights and has one more output for each auxiliary loss.
     """
-    terms = [(loss_of(stage.loss), 1.0)]
+    terms = [(loss_of(stage.loss), 1 - stage.teacher_weight if stage.teacher else 1.0)]
     fitted = model
     if stage.auxiliary:
         fitted = keras.Model(model.input, [model.output, model.get_layer(stage.auxiliary.layer).output])
         terms.append((_auxiliary_loss(stage.auxiliary), stage.auxiliary.weight))
+    if stage.teacher:
+        teacher = models.copy(teacher_of(stage, model), precision)
+        teacher.trainable = False
+        taught = keras.ops.concatenate([model.output, teacher(model.input, training=False)], axis=-1)
+        fitted = keras.Model(model.input, [*keras.tree.flatten(fitted.outputs), taught])
+        terms.append((_consistency_loss, stage.teacher_weight))
     if stage.consistency_weight:
         pair = keras.Input((*model.input_shape[1:3], 6), name="pair")
         heads = keras.tree.flatten(fitted(pair[..., 3:]))
@@ -89,6 +95,33 @@ def _auxiliary_loss(auxiliary: recipes.Auxiliary):
         return function.call(y_true[:, ::step, ::step], y_pred)
 
     return loss
+
+
+def teacher_of(stage: Stage, model: keras.Model) -> keras.Model:
+    """The stage's teacher at the size of `model`, whose pixels and classes it must have; UserError where it has not.
+
+    A registered network is built anew at that size, with the teacher's weights.
+    """
+    teacher = models.load(stage.teacher)
+    models.require_segmenter(teacher, stage.teacher)
+    if activation := models.final_activation(teacher):
+        raise UserError(f"{stage.teacher} ends in a {activation}; a teacher gives logits.")
+    channels, size = teacher.output_shape[-1], model.input_shape[1:3]
+    if teacher.input_shape != model.input_shape and teacher.name in registry.names():
+        built = registry.network(teacher.name).build(channels, size)
+        models.transfer(teacher, built)
+        teacher = built
+    if (teacher.input_shape, teacher.output_shape) != (model.input_shape, model.output_shape):
+        raise UserError(
+            f"{stage.teacher} makes {_shapes(teacher)}, {model.name} {_shapes(model)}: a teacher needs the same sizes "
+            "and classes."
+        )
+    return keras.Model(teacher.inputs, teacher.outputs[0], name=f"{teacher.name}_teacher")
+
+
+def _shapes(model: keras.Model) -> str:
+    (height, width), (rows, columns, channels) = model.input_shape[1:3], model.output_shape[1:]
+    return f"{channels} channel(s) of {rows}x{columns} from {height}x{width}"
 
 
 def _consistency_loss(y_true, y_pred):
