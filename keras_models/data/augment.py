@@ -110,24 +110,34 @@ class Augmentation:
 
     def warp(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
         """RGB uint8 and labels uint8 at `size` (height, width), turned, scaled, moved and mirrored alike."""
+        matrix, flipped = self.matrix(image.shape[:2], size, rng)
+        labels = self._exchange(labels) if flipped else labels
         height, width = size
+        grey = (128, 128, 128)
+        image = cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
+        labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=self.outside)
+        return image, labels
+
+    def matrix(
+        self, shape: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[np.ndarray, bool]:
+        """Where the pixels (x, y) of a photo of `shape` go in one of `size`: a 3x3 matrix, and whether it mirrors."""
+        (rows, columns), (height, width) = shape, size
         # A pixel's centre lies half a pixel inside the photo: without that a flip moves everything by one pixel.
-        matrix = _translation(-image.shape[1] / 2, -image.shape[0] / 2) @ _translation(0.5, 0.5)
-        matrix = np.diag([width / image.shape[1], height / image.shape[0], 1]) @ matrix
-        if self.flip and rng.random() < 0.5:
+        matrix = _translation(-columns / 2, -rows / 2) @ _translation(0.5, 0.5)
+        matrix = np.diag([width / columns, height / rows, 1]) @ matrix
+        flipped = self.flip and rng.random() < 0.5
+        if flipped:
             matrix = np.diag([-1.0, 1, 1]) @ matrix
-            labels = self._exchange(labels)
         stretch = np.exp(rng.uniform(-1, 1) * np.log1p(self.stretch) / 2)
         scale = np.exp(rng.uniform(*np.log(self.scale)))
         matrix = np.diag([scale * stretch, scale / stretch, 1]) @ matrix
         angle = np.radians(rng.uniform(-1, 1) * self.rotation_degrees)
         rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
         shift = rng.uniform(-1, 1, 2) * self.shift
-        matrix = _translation(width * (0.5 + shift[0]) - 0.5, height * (0.5 + shift[1]) - 0.5) @ rotation @ matrix
-        grey = (128, 128, 128)
-        image = cv2.warpAffine(image, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
-        labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=self.outside)
-        return image, labels
+        return _translation(
+            width * (0.5 + shift[0]) - 0.5, height * (0.5 + shift[1]) - 0.5
+        ) @ rotation @ matrix, flipped
 
     def compose(self, image, labels, others, size: tuple[int, int], rng: np.random.Generator):
         """The photo with people of others pasted in; `others()` draws a pair of photo and labels."""
