@@ -5,7 +5,6 @@ Each array is one little-endian file NAME.bin; golden.json beside them holds typ
 
 from __future__ import annotations
 
-import json
 import struct
 import sys
 import tempfile
@@ -16,8 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from keras_models import command, data, pictures, predict
+from keras_models import data, pictures, predict
 from keras_models.data import drawings
+from tests import golden
 from tflite import runtime
 
 ASSETS = Path(__file__).parent / "app" / "src" / "main" / "assets" / "models"
@@ -31,32 +31,16 @@ def main() -> None:
     """Write all vectors into android_demo/build/golden."""
     random = np.random.default_rng(7)
     arrays = {}
-    for vectors in (orientations, resizes, yuv, tensors, masks, effects):
+    for vectors in (orientations, resizes, yuv, tensors, masks, effects, golden.video):
         arrays |= {f"{vectors.__name__}/{name}": array for name, array in vectors(random).items()}
     for path in sorted(ASSETS.glob("*.tflite")):
         arrays |= {f"models/{path.stem}/{name}": array for name, array in whole_road(path).items()}
-    index = {}
-    for name, array in arrays.items():
-        path = OUTPUT / f"{name}.bin"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        array = np.ascontiguousarray(array)
-        array.astype(array.dtype.newbyteorder("<")).tofile(path)
-        index[name] = {"dtype": str(array.dtype), "shape": list(array.shape)}
-    command.write_text(OUTPUT / "golden.json", json.dumps(index, indent=1))
-    print(f"wrote {len(index)} golden vectors into {OUTPUT}")
-
-
-def picture(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A smooth picture with noise and a hard edge."""
-    y, x = np.mgrid[0:height, 0:width]
-    wave = 128 + 90 * np.sin(x / 5)[..., None] * np.cos(y[..., None] / (4 + np.arange(3)))
-    image = np.where((x > width * 0.6)[..., None], 255 - wave, wave) + random.normal(0, 6, (height, width, 3))
-    return np.clip(image, 0, 255).astype(np.uint8)
+    golden.write(arrays, OUTPUT)
 
 
 def orientations(random) -> dict[str, np.ndarray]:
     """A stored JPEG and what `read_image` makes of it under each EXIF tag, whole and cropped, at several sizes."""
-    done, encoded = cv2.imencode(".jpg", picture(random, 27, 38))
+    done, encoded = cv2.imencode(".jpg", golden.picture(random, 27, 38))
     assert done
     stored = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), cv2.COLOR_BGR2RGB)
     vectors = {"stored": stored}
@@ -81,7 +65,7 @@ def with_exif_orientation(jpeg: bytes, tag: int) -> bytes:
 
 def resizes(random) -> dict[str, np.ndarray]:
     """`prepare_image` of uint8 and float32, `prepare_mask` of labels."""
-    image, plane = picture(random, 31, 45), random.random((31, 45), np.float32)
+    image, plane = golden.picture(random, 31, 45), random.random((31, 45), np.float32)
     vectors = {"image": image, "plane": plane}
     for size, shape in SIZES.items():
         shape = shape or (31, 45)
@@ -93,7 +77,7 @@ def resizes(random) -> dict[str, np.ndarray]:
 def yuv(random) -> dict[str, np.ndarray]:
     """I420 planes and their RGB: OpenCV's for the limited range, JPEG's formula for the full range."""
     height, width = 22, 34
-    image = picture(random, height, width)
+    image = golden.picture(random, height, width)
     i420 = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420).reshape(-1)
     luma, u, v = np.split(i420, [height * width, height * width * 5 // 4])
     doubled = [np.repeat(np.repeat(p.reshape(height // 2, width // 2), 2, 0), 2, 1).astype(float) - 128 for p in (u, v)]
@@ -116,7 +100,7 @@ def yuv(random) -> dict[str, np.ndarray]:
 
 def tensors(random) -> dict[str, np.ndarray]:
     """A photo as each input type stores it, and probabilities of stored outputs."""
-    photo = picture(random, 41, 30)
+    photo = golden.picture(random, 41, 30)
     prepared = data.prepare_image(photo, (24, 16))
     real = prepared.astype(np.float32) / 255
     logits = random.normal(0, 3, (9, 7, 5)).astype(np.float32)
@@ -143,15 +127,16 @@ def masks(random) -> dict[str, np.ndarray]:
     """Smoothing over time, filled contours, edge refinement and the opacity curve of `predict`."""
     frames = cv2.blur(random.random((4, 21, 18), np.float32).transpose(1, 2, 0), (5, 5)).transpose(2, 0, 1)
     frames[2, 5:12] = 1
-    smoothed = [frames[0]]
+    smoothed = [frames[0]]  # by the rule before keras_models.smoothing, which the app has until it follows `video`
     for frame in frames[1:]:
-        smoothed.append(predict.smooth(smoothed[-1], frame, 0.6))
+        kept = 0.6 * np.clip(1 - 2 * np.abs(frame - smoothed[-1]), 0, 1)
+        smoothed.append(smoothed[-1] * kept + frame * (1 - kept))
     blobs = (cv2.blur(random.random((40, 33)), (3, 3)) > 0.5).astype(np.uint8)
     cv2.circle(blobs, (16, 20), 12, 1, 2)
     filled = predict.fill_contours(blobs)
-    photo = picture(random, 40, 33)
+    photo = golden.picture(random, 40, 33)
     rough = cv2.blur((cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY) > 120).astype(np.float32), (5, 5))
-    large = picture(random, 97, 71)
+    large = golden.picture(random, 97, 71)
     small = data.prepare_image(large, (40, 33))
     return {
         "frames": frames,
@@ -160,35 +145,17 @@ def masks(random) -> dict[str, np.ndarray]:
         "filled": filled,
         "photo": photo,
         "rough": rough,
-        "guided": predict.guided_filter(grey(photo), rough, 3),
+        "guided": predict.guided_filter(golden.grey(photo), rough, 3),
         "large": large,
         "small": small,
-        "guided-large": fast_guided_filter(small, large, rough, 3),
+        "guided-large": golden.fast_guided_filter(small, large, rough, 3),
         "alpha": predict.alpha(rough, large, refine=False),
     }
 
 
-def grey(image: np.ndarray) -> np.ndarray:
-    return (image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)) / np.float32(255)
-
-
-def fast_guided_filter(small: np.ndarray, large: np.ndarray, mask: np.ndarray, radius: int) -> np.ndarray:
-    """`predict.guided_filter` with its two factors computed at the small size (He and Sun, 2015), as a phone must."""
-
-    def mean(x):
-        return cv2.blur(x, (2 * radius + 1, 2 * radius + 1))
-
-    guide = grey(small)
-    slope = (mean(guide * mask) - mean(guide) * mean(mask)) / (mean(guide * guide) - mean(guide) ** 2 + 1e-3)
-    offset = mean(mean(mask) - slope * mean(guide))
-    slope = mean(slope)
-    shape = large.shape[:2]
-    return np.clip(data.prepare_image(slope, shape) * grey(large) + data.prepare_image(offset, shape), 0, 1)
-
-
 def effects(random) -> dict[str, np.ndarray]:
     """Blending, tints, the palette and the blurred background of `predict` and `pictures`."""
-    photo, behind = picture(random, 240, 181), picture(random, 240, 181)[:, ::-1]
+    photo, behind = golden.picture(random, 240, 181), golden.picture(random, 240, 181)[:, ::-1]
     y, x = np.mgrid[0:240, 0:181]
     mask = np.clip((80 - np.hypot(y - 140, x - 90)) / 24 + 0.5, 0, 1).astype(np.float32)
     labels = random.integers(0, 6, (240, 181)).astype(np.uint8)

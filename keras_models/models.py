@@ -236,7 +236,8 @@ class Predictor:
 
     `logits` takes RGB uint8 (photos, height, width, 3) at `input_size` and gives float32 (photos, h, w, channels).
     `class_names` and `colors` (RGB) have one entry per class: one more than channels when there is one channel.
-    `fill_contours`: its spec asks whoever shows its masks to fill them; no figure is measured so.
+    `fill_contours`: its spec asks whoever shows its masks to fill them; no figure is measured so. `smoothing` of videos
+    is its spec's share (`keras_models.smoothing`), or None.
     """
 
     name: str
@@ -245,6 +246,7 @@ class Predictor:
     class_names: tuple[str, ...]
     colors: list[list[int]]
     fill_contours: bool = False
+    smoothing: float | None = None
 
 
 def predictor(source: str | Path) -> Predictor:
@@ -273,6 +275,7 @@ def predictor(source: str | Path) -> Predictor:
             shifted,
             *segmenter.classes,
             segmenter.fills_contours,
+            segmenter.smoothing,
         )
     import keras
 

@@ -21,6 +21,7 @@ import keras_models as km
 from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data.images import IMAGE_SUFFIXES
+from keras_models.smoothing import SHARE, Smoothing
 
 if TYPE_CHECKING:
     from keras_models.models import Predictor
@@ -51,8 +52,11 @@ class PredictOptions:
         help="make foreground of what the foreground encloses: in all its regions, or in the largest (EOAM's poster)",
     )
     refine: bool = option(True, help="let the edges follow the photo's own (guided filter)")
-    smoothing: float = option(
-        0.6, least=0, below=1, help="video: share of the previous mask where nothing moves, 0 to below 1"
+    smoothing: float | None = option(
+        None,
+        least=0,
+        below=1,
+        help=f"video: share of the previous mask that stays where nothing moves (default: the spec's, else {SHARE})",
     )
     overwrite: bool = option(False, help="replace results that are there already; never the input")
 
@@ -251,12 +255,8 @@ def _cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return picture[top : top + size[0], left : left + size[1]]
 
 
-def _values(network: Predictor, view: View, image: np.ndarray) -> np.ndarray:
-    return view.values(network.logits(data.prepare_image(image, network.input_size)[None])[0])
-
-
 def _segment_photo(network: Predictor, view: View, image: np.ndarray) -> np.ndarray:
-    return view.render(image, _values(network, view, image))
+    return view.render(image, view.values(network.logits(data.prepare_image(image, network.input_size)[None])[0]))
 
 
 def _photos(network: Predictor, options: PredictOptions, view: View, output: Path) -> int:
@@ -291,7 +291,9 @@ def _video(network: Predictor, options: PredictOptions, view: View, output: Path
         raise UserError(f"{options.input} gives no picture: it is no video, is damaged, or no such camera is there.")
     total = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
     rate = capture.get(cv2.CAP_PROP_FPS) or 30.0
-    progress, done, started, values = command.progress("segmenting"), 0, time.monotonic(), None
+    progress, done, started = command.progress("segmenting"), 0, time.monotonic()
+    share = next(share for share in (options.smoothing, network.smoothing, SHARE) if share is not None)
+    smoothing = Smoothing(share)
     with command.whole_file(output) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), rate, frame.shape[1::-1])
         if not writer.isOpened():
@@ -299,8 +301,8 @@ def _video(network: Predictor, options: PredictOptions, view: View, output: Path
         try:
             while ok:
                 image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                values = smooth(values, _values(network, view, image), options.smoothing)
-                result = view.render(image, values)
+                small = data.prepare_image(image, network.input_size)
+                result = view.render(image, smoothing(view.values(network.logits(small[None])[0]), small))
                 if view.colors is not None:
                     result = view.colors[result]
                 code = cv2.COLOR_GRAY2BGR if result.ndim == 2 else cv2.COLOR_RGB2BGR
@@ -316,17 +318,6 @@ def _video(network: Predictor, options: PredictOptions, view: View, output: Path
         _require_frames(temporary, done)
     print(f"wrote {output}: {done} frames, {done / (time.monotonic() - started):.1f} frames/s")
     return 0
-
-
-def smooth(previous: np.ndarray | None, current: np.ndarray, share: float) -> np.ndarray:
-    """`current` with up to `share` of the previous frame's mask mixed in where the two nearly agree.
-
-    Where they differ much the person has moved, and the new mask is taken as it is: no ghost trails a moving hand.
-    """
-    if previous is None:
-        return current
-    kept = share * np.clip(1 - 2 * np.abs(current - previous), 0, 1)
-    return previous * kept + current * (1 - kept)
 
 
 def _require_frames(path: Path, frames: int) -> None:

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from keras_models import predict
+from keras_models.models import Predictor
+from keras_models.smoothing import SHARE, Smoothing
 from tflite import runtime
 
 
@@ -33,10 +35,49 @@ def test_edges_are_soft_and_the_rest_is_sure():
 
 
 def test_smoothing_steadies_noise_but_follows_movement():
-    still, noisy, moved = np.full((2, 2), 0.5), np.full((2, 2), 0.6), np.full((2, 2), 1.0)
-    assert 0.5 < predict.smooth(still, noisy, 0.6)[0, 0] < 0.6
-    np.testing.assert_array_equal(predict.smooth(still, moved, 0.6), moved)
-    np.testing.assert_array_equal(predict.smooth(None, noisy, 0.6), noisy)
+    picture, _ = disc()
+    noise = np.random.default_rng(0).normal(0, 3, picture.shape)
+    noisy = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    moved = np.roll(picture, 30, axis=1)
+    before, after = np.zeros((96, 96), np.float32), np.ones((96, 96), np.float32)
+    smoothing = Smoothing(0.8)
+    np.testing.assert_array_equal(smoothing(before, picture), before)
+    calm = smoothing(after, noisy)
+    assert 0.2 < calm.mean() < 0.5  # most of the old mask stays
+    now = smoothing(before, moved)
+    changed = cv2.erode((picture != moved)[..., 0].astype(np.uint8), np.ones((3, 3))) > 0
+    np.testing.assert_array_equal(now[changed], 0)  # nothing trails behind
+    assert now[:10].mean() > 0.05  # above the disc nothing moved
+
+
+def test_smoothing_takes_classes_and_masks_of_another_size():
+    smoothing = Smoothing(0.5)
+    picture = np.zeros((40, 40, 3), np.uint8)
+    smoothing(np.zeros((20, 20, 2)), picture)
+    np.testing.assert_allclose(smoothing(np.ones((20, 20, 2)), picture), 0.5)
+    with pytest.raises(ValueError, match="below 1"):
+        Smoothing(1.0)
+
+
+def test_a_video_is_smoothed_as_the_spec_says_unless_the_command_says_otherwise(tmp_path, monkeypatch):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (32, 32))
+    for _ in range(3):
+        writer.write(np.full((32, 32, 3), 90, np.uint8))
+    writer.release()
+    shares = []
+    monkeypatch.setattr(predict, "Smoothing", lambda share: shares.append(share) or (lambda mask, picture: mask))
+    for spec, flags in ((None, []), (0.3, []), (0.0, []), (0.3, ["--smoothing", "0.5"])):
+        network = Predictor(
+            "n",
+            (16, 16),
+            lambda x: np.zeros((len(x), 16, 16, 1), np.float32),
+            ("a", "b"),
+            [[0] * 3] * 2,
+            smoothing=spec,
+        )
+        monkeypatch.setattr(predict.km.models, "predictor", lambda name, network=network: network)
+        predict.main(["n.tflite", str(tmp_path / "clip.avi"), "-o", str(tmp_path / "out.mp4"), "--overwrite", *flags])
+    assert shares == [SHARE, 0.3, 0.0, 0.5]
 
 
 @pytest.mark.parametrize("shape", [(30, 90), (90, 30), (200, 200), (7, 5)])

@@ -18,6 +18,8 @@ The spec is a JSON file with the same stem, written by the converter and read by
     labels, colors  a name and an RGB colour per class, background first: two of each for a network with one logit
     target          what an integer model is laid out for (convert.py --target): "any" or "accelerator"; optional
     fill_contours   whether what the foreground encloses becomes foreground; optional, false
+    smoothing       of videos: the share of the previous mask that stays where the picture is still, 0 (none) to below
+                    1; optional, 0.8 (docs/convert.md says how it is computed)
     threshold       the foreground's probability above which a pixel is foreground (one logit)
     accuracy        what was measured when the model was verified, or null
     calibration     the photos that set the ranges: count, names and the sha256 of their list; null if none were needed
@@ -159,6 +161,7 @@ def _check_spec(spec: dict, path: Path) -> None:
         f"{count} colours of three whole numbers, 0 to 255",
     )
     require("threshold", lambda v: _number(v) and 0 < v < 1, "a number between 0 and 1")
+    require("smoothing", lambda v: v is None or (_number(v) and 0 <= v < 1), "a number from 0 to below 1")
     require("fill_contours", lambda v: v in (None, True, False), "true or false")
 
 
@@ -291,6 +294,11 @@ class Segmenter:
             return tuple(self.spec["labels"]), self.spec["colors"]
         count = max(2, int(self._output["shape"][3]))
         return tuple(f"class {i}" for i in range(count)), [[255 * i // (count - 1)] * 3 for i in range(count)]
+
+    @property
+    def smoothing(self) -> float | None:
+        """The spec's share of the previous mask in a video, or None: `logits` and all others see each picture alone."""
+        return self.spec.get("smoothing") if self.spec else None
 
     @property
     def fills_contours(self) -> bool:

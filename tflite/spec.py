@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_models.command import UserError
+from keras_models.smoothing import SHARE
 from tflite import metadata
 
 
@@ -49,6 +50,7 @@ def make(name: str, source: Path, model, interpreter, calibration: dict | None) 
         "labels": list(labels),
         "colors": colors,
         "threshold": 0.5,
+        "smoothing": SHARE,
         "accuracy": None,
         "calibration": calibration,
         "versions": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow")}

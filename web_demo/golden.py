@@ -9,7 +9,6 @@ Each array is one little-endian file build/golden/NAME.bin; golden.json beside t
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from itertools import cycle, islice
 from pathlib import Path
@@ -19,8 +18,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from keras_models import command, data, predict
+from keras_models import data, predict
 from keras_models.data import drawings
+from tests import golden
 from tflite import runtime
 
 PRESETS = Path(__file__).resolve().parents[1] / "keras_models" / "presets"
@@ -43,15 +43,8 @@ def main() -> None:
         arrays |= {f"{path.stem}/{name}": array for name, array in whole_road(path, frames).items()}
     cv2.imwrite(str(OUTPUT / "photo.png"), cv2.cvtColor(frames[0], cv2.COLOR_RGB2BGR))
     write_y4m(OUTPUT / "clip.y4m", frames, options.rate)
-    index = {}
-    for name, array in arrays.items():
-        path = OUTPUT / f"{name}.bin"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        array = np.ascontiguousarray(array)
-        array.astype(array.dtype.newbyteorder("<")).tofile(path)
-        index[name] = {"dtype": str(array.dtype), "shape": list(array.shape)}
-    command.write_text(OUTPUT / "golden.json", json.dumps(index, indent=1))
-    print(f"wrote {len(index)} golden vectors and a clip of {len(frames)} frames into {OUTPUT}")
+    golden.write(arrays, OUTPUT)
+    print(f"wrote a clip of {len(frames)} frames into {OUTPUT}")
 
 
 def clip_frames(path: Path | None, size: tuple[int, int]):
@@ -79,17 +72,9 @@ def write_y4m(path: Path, frames: list[np.ndarray], rate: int) -> None:
             file.write(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes())
 
 
-def picture(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A smooth picture with noise and a hard edge."""
-    y, x = np.mgrid[0:height, 0:width]
-    wave = 128 + 90 * np.sin(x / 5)[..., None] * np.cos(y[..., None] / (4 + np.arange(3)))
-    image = np.where((x > width * 0.6)[..., None], 255 - wave, wave) + random.normal(0, 6, (height, width, 3))
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
 def tensors(random) -> dict[str, np.ndarray]:
     """A photo as each input type stores it, resized both ways; probabilities and classes of stored outputs."""
-    photo = picture(random, 97, 71)
+    photo = golden.picture(random, 97, 71)
     prepared = {
         f"resized-{h}x{w}": data.prepare_image(photo, (h, w)) for h, w in ((24, 16), (97, 71), (130, 99), (1, 1))
     }
@@ -111,43 +96,22 @@ def tensors(random) -> dict[str, np.ndarray]:
 
 def masks(random) -> dict[str, np.ndarray]:
     """Smoothing over time, filled contours, edge refinement, the opacity of `predict` and its blurred background."""
-    frames = cv2.blur(random.random((4, 21, 18), np.float32).transpose(1, 2, 0), (5, 5)).transpose(2, 0, 1)
-    frames[2, 5:12] = 1
-    smoothed = [frames[0]]
-    for frame in frames[1:]:
-        smoothed.append(predict.smooth(smoothed[-1], frame, 0.6))
     blobs = (cv2.blur(random.random((40, 33)), (3, 3)) > 0.5).astype(np.uint8)
     cv2.circle(blobs, (16, 20), 12, 1, 2)
     y, x = np.mgrid[0:360, 0:270]
     person = np.clip((100 - np.hypot(y - 210, x - 135)) / 30 + 0.5, 0, 1).astype(np.float32)
-    large = picture(random, 360, 270)
+    large = golden.picture(random, 360, 270)
     mask, small = (data.prepare_image(plane, (160, 160)) for plane in (person, large))
     plain = predict.alpha(mask, large, refine=False)
+    refined = golden.fast_guided_filter(small, large, mask, radius=max(1, round(max(mask.shape) / 100)))
     return {
-        **{"frames": frames, "smoothed": np.stack(smoothed).astype(np.float32)},
+        **golden.video(random),
         **{"blobs": blobs, "filled": predict.fill_contours(blobs)},
         **{"large": large, "mask": mask, "alpha": plain},
-        "alpha-refined": fast_guided_alpha(mask, small, large),
+        "alpha-refined": np.clip((refined - 0.5) * 2.5 + 0.5, 0, 1),
         "blurred": predict._blend(large, predict._blurred(large, plain, 0.03), plain),
         "tinted": predict._blend(np.broadcast_to(np.uint8((40, 200, 90)), large.shape), large, plain * 0.5),
     }
-
-
-def fast_guided_alpha(mask: np.ndarray, small: np.ndarray, large: np.ndarray) -> np.ndarray:
-    """`predict.alpha` refined, with the guided filter's lines fitted at the mask's size (He and Sun, 2015)."""
-    radius = max(1, round(max(mask.shape) / 100))
-
-    def grey(image):
-        return image.astype(np.float32) @ np.float32([0.299, 0.587, 0.114]) / 255
-
-    def mean(plane):
-        return cv2.blur(plane, (2 * radius + 1, 2 * radius + 1))
-
-    guide = grey(small)
-    slope = (mean(guide * mask) - mean(guide) * mean(mask)) / (mean(guide * guide) - mean(guide) ** 2 + 1e-3)
-    offset = mean(mean(mask) - slope * mean(guide))
-    slope, offset = (data.prepare_image(plane, large.shape[:2]) for plane in (mean(slope), offset))
-    return np.clip((np.clip(slope * grey(large) + offset, 0, 1) - 0.5) * 2.5 + 0.5, 0, 1)
 
 
 def whole_road(path: Path, frames: list[np.ndarray]) -> dict[str, np.ndarray]:

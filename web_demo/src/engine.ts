@@ -12,7 +12,7 @@ const SLOW = 25; // frames per second below which moving pictures are drawn smal
 const SMALLEST = 0.5;
 
 export interface Choices extends Look {
-  /** Share of the previous mask where nothing moves. */
+  /** Share of the previous mask that stays where the picture is still. */
   smoothing: number;
   fillContours: boolean;
 }

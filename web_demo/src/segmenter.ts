@@ -10,7 +10,7 @@ export type Request = { id: number } & (
   | ({ kind: 'run'; rgba: Uint8Array } & MaskChoices)
 );
 export interface MaskChoices {
-  /** Share of the previous mask where nothing moves. */
+  /** Share of the previous mask that stays where the picture is still. */
   smoothing: number;
   fillContours: boolean;
   /** The picture has nothing to do with the previous one. */

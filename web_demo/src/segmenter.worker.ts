@@ -3,13 +3,13 @@
 import { type CompiledModel, getWebGpuDevice, isWebGPUSupported, loadAndCompile, loadLiteRt, supportsFeature, Tensor } from '@litertjs/core';
 import type { Answer, Request } from './segmenter.ts';
 import type { ModelSpec } from './spec.ts';
-import { fillContours, type Mask, packInput, readOutput, smooth } from './tensor.ts';
+import { fillContours, type Mask, packInput, readOutput, Smoothing } from './tensor.ts';
 
 let runtime: Promise<unknown> | undefined;
 let threads = 1;
 let model: CompiledModel | undefined;
 let spec: ModelSpec;
-let previous: Float32Array | undefined;
+const smoothing = new Smoothing();
 
 /** LiteRT.js from the page's own folder, with threads where the page is isolated and the browser has what they need. */
 async function load(folder: string): Promise<void> {
@@ -25,7 +25,7 @@ async function open(request: Extract<Request, { kind: 'open' }>): Promise<Pick<A
   runtime ??= load(request.wasm);
   await runtime;
   spec = request.spec;
-  previous = undefined;
+  smoothing.reset();
   model?.delete();
   model = undefined;
   const cpu = await compile(request.model, 'wasm');
@@ -89,8 +89,8 @@ async function infer(compiled: CompiledModel, rgba: Uint8Array): Promise<{ mask:
 async function run(request: Extract<Request, { kind: 'run' }>): Promise<Answer> {
   if (!model) throw new Error('No model is open.');
   const { mask, ms } = await infer(model, request.rgba);
-  if (previous && !request.fresh) smooth(previous, mask.foreground, request.smoothing);
-  previous = mask.foreground.slice();
+  if (request.fresh || request.smoothing === 0) smoothing.reset();
+  if (request.smoothing > 0) smoothing.apply(mask, request.rgba, spec.input.width, spec.input.height, request.smoothing);
   if (request.fillContours) fillContours(mask, spec.threshold);
   return { id: request.id, mask, ms };
 }

@@ -22,7 +22,7 @@ export interface ModelSpec {
   colors: number[][];
   /** The foreground's probability above which a pixel is foreground. */
   threshold: number;
-  /** Share of the previous frame's mask where nothing moves, 0 to below 1. */
+  /** Share of the previous frame's mask that stays where the picture is still, 0 to below 1. */
   smoothing: number;
   fillContours: boolean;
   /** Foreground IoU on `accuracy.data`, 0-1, where it was measured. */
@@ -50,6 +50,9 @@ export function parseSpec(value: unknown): ModelSpec {
   need(labels?.length === classes && colors?.length === classes, `labels or colours missing for ${classes} classes`);
   need(kind !== 'logits' || spec.output.activation === (output.channels === 1 ? 'sigmoid' : 'softmax'),
     `activation ${spec.output.activation} for ${output.channels} logits`);
+  const { smoothing = 0.8, threshold = 0.5, fill_contours: fillContours = false } = spec;
+  need(smoothing >= 0 && smoothing < 1, `smoothing ${smoothing}; expected 0 to below 1`);
+  need(threshold > 0 && threshold < 1, `threshold ${threshold}; expected a number between 0 and 1`);
   return {
     name: String(spec.name),
     description: String(spec.description ?? ''),
@@ -59,9 +62,9 @@ export function parseSpec(value: unknown): ModelSpec {
     kind,
     labels,
     colors,
-    threshold: spec.threshold ?? 0.5,
-    smoothing: spec.smoothing ?? 0.6,
-    fillContours: spec.fill_contours ?? false,
+    threshold,
+    smoothing,
+    fillContours,
     accuracy: spec.accuracy ?? null,
   };
 }

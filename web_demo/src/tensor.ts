@@ -70,14 +70,59 @@ function likeliest(values: Uint8Array | Float32Array, channels: number, take: (i
 
 const sigmoid = (logit: number) => 1 / (1 + Math.exp(-Math.min(30, Math.max(-30, logit))));
 
-/**
- * Mixes up to `share` of the `previous` frame's mask into `mask` where the two nearly agree. Where they differ much the
- * person has moved, and the new mask is taken as it is: no ghost trails a moving hand.
- */
-export function smooth(previous: Float32Array, mask: Float32Array, share: number): void {
-  for (let i = 0; i < mask.length; i++) {
-    const kept = share * Math.max(0, 1 - 2 * Math.abs(mask[i] - previous[i]));
-    mask[i] = previous[i] * kept + mask[i] * (1 - kept);
+const MOTION = 6 / 255; // change of brightness from which on the new mask is taken whole
+
+/** Calm masks of one video: keras_models/smoothing.py. What stands still in the picture keeps its mask, what moves not. */
+export class Smoothing {
+  private brightness: Float32Array | null = null;
+  private mask: Float32Array | null = null;
+
+  /** The next picture has nothing to do with those before. */
+  reset(): void {
+    this.brightness = this.mask = null;
+  }
+
+  /** Mixes up to `share` of the previous mask into `mask`; `rgba`, `width` by `height`, is what the network saw. */
+  apply(mask: Mask, rgba: Uint8Array, width: number, height: number, share: number): void {
+    const brightness = boxBrightness(rgba, width, height);
+    const [before, kept] = [this.brightness, this.mask];
+    const now = mask.foreground;
+    if (before && kept?.length === now.length && before.length === brightness.length) {
+      const same = now.length === brightness.length;
+      for (let i = 0; i < now.length; i++) {
+        const at = same ? i : width * Math.floor((Math.floor(i / mask.width) * height) / mask.height) + Math.floor(((i % mask.width) * width) / mask.width);
+        const moved = Math.abs(brightness[at] - before[at]) / MOTION;
+        if (moved < 1) now[i] += (kept[i] - now[i]) * share * (1 - moved);
+      }
+    }
+    this.brightness = brightness;
+    this.mask = now.slice();
+  }
+}
+
+/** BT.601 luma, 0-1: means over windows of a hundredth of the longer side to each side, mirrored at the border. */
+function boxBrightness(rgba: Uint8Array, width: number, height: number): Float32Array {
+  const radius = Math.max(1, Math.round(Math.max(width, height) / 100));
+  const grey = new Float32Array(width * height);
+  for (let i = 0, j = 0; i < grey.length; i++, j += 4) grey[i] = (0.299 * rgba[j] + 0.587 * rgba[j + 1] + 0.114 * rgba[j + 2]) / 255;
+  const rows = new Float32Array(width * height);
+  means(grey, rows, width, height, 1, width, radius);
+  means(rows, grey, height, width, width, 1, radius);
+  return grey;
+}
+
+/** Sliding means of `lines` lines of `length` values each, `step` from value to value and `stride` from line to line. */
+function means(from: Float32Array, to: Float32Array, length: number, lines: number, step: number, stride: number, radius: number): void {
+  const mirrored = (at: number) => Math.min(length - 1, Math.max(0, length - 1 - Math.abs(length - 1 - Math.abs(at))));
+  const share = 1 / (2 * radius + 1);
+  for (let line = 0; line < lines; line++) {
+    const start = line * stride;
+    let sum = 0;
+    for (let i = -radius; i <= radius; i++) sum += from[start + mirrored(i) * step];
+    for (let i = 0; i < length; i++) {
+      to[start + i * step] = sum * share;
+      sum += from[start + mirrored(i + radius + 1) * step] - from[start + mirrored(i - radius) * step];
+    }
   }
 }
 
