@@ -42,6 +42,9 @@ class TrainOptions:
     seed: int = option(0, least=0, most=2**31 - 1, help="order, augmentation and initial weights follow from it")
     weights: str | None = option(None, metavar="MODEL", help="start from a preset, run folder or .keras file")
     precision: str = option("float32", choices=PRECISIONS, help="what the training computes in; weights stay float32")
+    augment_on: str = option(
+        "host", choices=("host", "device"), help="where photos are altered; device keeps them in a GPU's memory"
+    )
     distribute: bool = option(False, help="share each batch among all devices, and processes (JAX: Keras' variables)")
     print_recipe: bool = option(False, help="print the recipe with its numbers and stop")
     changes: dict = field(default_factory=dict)
@@ -197,7 +200,16 @@ def _plan(options: TrainOptions, recipe: Recipe, training: data.Dataset, validat
     place = options.data_dir and str(Path(options.data_dir).resolve())  # found again from anywhere
     facts = {"options": dataclasses.asdict(options) | {"data_dir": place, "resume": None}, "recipe": to_json(recipe)}
     limit = None if options.cache_gb is None else int(options.cache_gb * 1e9)
-    return loop.Plan(tuple(stages), training, validation, facts, options.seed, options.precision, limit)
+    return loop.Plan(
+        tuple(stages),
+        training,
+        validation,
+        facts,
+        options.seed,
+        options.precision,
+        limit,
+        augment_on=options.augment_on,
+    )
 
 
 def _run(run, plan, options: TrainOptions, folder: Path) -> int:

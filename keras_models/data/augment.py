@@ -110,7 +110,7 @@ class Augmentation:
 
     def warp(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
         """RGB uint8 and labels uint8 at `size` (height, width), turned, scaled, moved and mirrored alike."""
-        matrix, flipped = self.matrix(image.shape[:2], size, rng)
+        (matrix,), (flipped,) = self.matrices(image.shape[:2], size, rng)
         labels = self._exchange(labels) if flipped else labels
         height, width = size
         grey = (128, 128, 128)
@@ -118,26 +118,31 @@ class Augmentation:
         labels = cv2.warpAffine(labels, matrix[:2], (width, height), flags=cv2.INTER_NEAREST, borderValue=self.outside)
         return image, labels
 
-    def matrix(
-        self, shape: tuple[int, int], size: tuple[int, int], rng: np.random.Generator
-    ) -> tuple[np.ndarray, bool]:
-        """Where the pixels (x, y) of a photo of `shape` go in one of `size`: a 3x3 matrix, and whether it mirrors."""
+    def matrices(
+        self, shape: tuple[int, int], size: tuple[int, int], rng: np.random.Generator, count: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where pixels (x, y) of photos of `shape` go in ones of `size`: (count, 3, 3); and (count,), which mirrors."""
         (rows, columns), (height, width) = shape, size
+        flipped = rng.random(count) < 0.5 if self.flip else np.zeros(count, bool)
+        stretch = np.exp(rng.uniform(-1, 1, count) * np.log1p(self.stretch) / 2)
+        scale = np.exp(rng.uniform(*np.log(self.scale), count))
+        angle = np.radians(rng.uniform(-1, 1, count) * self.rotation_degrees)
+        shift = rng.uniform(-1, 1, (count, 2)) * self.shift
         # A pixel's centre lies half a pixel inside the photo: without that a flip moves everything by one pixel.
-        matrix = _translation(-columns / 2, -rows / 2) @ _translation(0.5, 0.5)
-        matrix = np.diag([width / columns, height / rows, 1]) @ matrix
-        flipped = self.flip and rng.random() < 0.5
-        if flipped:
-            matrix = np.diag([-1.0, 1, 1]) @ matrix
-        stretch = np.exp(rng.uniform(-1, 1) * np.log1p(self.stretch) / 2)
-        scale = np.exp(rng.uniform(*np.log(self.scale)))
-        matrix = np.diag([scale * stretch, scale / stretch, 1]) @ matrix
-        angle = np.radians(rng.uniform(-1, 1) * self.rotation_degrees)
-        rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-        shift = rng.uniform(-1, 1, 2) * self.shift
-        return _translation(
-            width * (0.5 + shift[0]) - 0.5, height * (0.5 + shift[1]) - 0.5
-        ) @ rotation @ matrix, flipped
+        centred = np.diag([width / columns, height / rows, 1]) @ [
+            [1, 0, (1 - columns) / 2],
+            [0, 1, (1 - rows) / 2],
+            [0, 0, 1],
+        ]
+        scaled = np.zeros((count, 3, 3))
+        scaled[:, 0, 0], scaled[:, 1, 1] = np.where(flipped, -1, 1) * scale * stretch, scale / stretch
+        scaled[:, 2, 2] = 1
+        turned = np.zeros((count, 3, 3))
+        turned[:, 0, 0] = turned[:, 1, 1] = np.cos(angle)
+        turned[:, 0, 1], turned[:, 1, 0] = -np.sin(angle), np.sin(angle)
+        turned[:, 0, 2], turned[:, 1, 2] = width * (0.5 + shift[:, 0]) - 0.5, height * (0.5 + shift[:, 1]) - 0.5
+        turned[:, 2, 2] = 1
+        return turned @ scaled @ centred, flipped
 
     def compose(self, image, labels, others, size: tuple[int, int], rng: np.random.Generator):
         """The photo with people of others pasted in; `others()` draws a pair of photo and labels."""
@@ -189,7 +194,3 @@ class Augmentation:
         if kind == 0:
             return cv2.GaussianBlur(image, (size, size), 0)
         return cv2.medianBlur(image, size) if kind == 1 else cv2.blur(image, (size, size))
-
-
-def _translation(x: float, y: float) -> np.ndarray:
-    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])

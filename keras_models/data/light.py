@@ -27,7 +27,8 @@ def shade(image: np.ndarray, darkest: float, angle: float, place: float, width: 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """The photo after a JPEG file of that quality (1 to 100)."""
-    return cv2.imdecode(cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, quality))[1], cv2.IMREAD_UNCHANGED)
+    file = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
+    return cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def motion_blur(image: np.ndarray, length: int, angle: float) -> np.ndarray:

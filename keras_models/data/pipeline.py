@@ -80,6 +80,31 @@ def cache(
     return Samples(dataset, shrink, limit, progress)
 
 
+class Order:
+    """Which photos an epoch shows, in which order: `steps` batches, from `seed` and the epoch's number alone.
+
+    Every photo once, or where the samples have `shares`, as many photos drawn by those.
+    """
+
+    def __init__(self, samples: Samples | list, batch_size: int, seed: int):
+        self.steps, self._count, self._seed = len(samples) // batch_size, len(samples), seed
+        self._length, self._shares = self.steps * batch_size, getattr(samples, "shares", None)
+        self._cumulated = None if self._shares is None else np.cumsum(self._shares)
+
+    def epoch(self, number: int) -> np.ndarray:
+        """Indices of the epoch's photos, int64 (steps * batch_size,)."""
+        rng = np.random.default_rng((self._seed, number))
+        if self._shares is None:
+            return rng.permutation(self._count)[: self._length]
+        return rng.choice(self._count, self._length, p=self._shares)
+
+    def others(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Indices of `count` photos more, drawn alike."""
+        if self._cumulated is None:
+            return rng.integers(self._count, size=count)
+        return np.minimum(np.searchsorted(self._cumulated, rng.random(count)), self._count - 1)
+
+
 def training_batches(
     samples: Samples | list,
     input_size: tuple[int, int],
@@ -98,24 +123,16 @@ def training_batches(
 
     With `pairs` an image has six channels: the warped photo, and the same in other colours. `edge_class` is the width
     in pixels of the band inside the foreground's boundary that becomes the label 2, or 0. With `heads` above 1 the
-    labels come as often, one for each output of a model. An epoch is `len(samples) // batch_size` batches: every photo
-    once, or where the samples have shares, as many photos drawn by those. Order and augmentation of epoch e follow
-    from `seed` and e alone, on every backend, so a run that starts again at `first_epoch` sees what it would have seen.
+    labels come as often, one for each output of a model. `Order` says what an epoch is. Order and augmentation of epoch
+    e follow from `seed` and e alone, on every backend, so a run that starts again at `first_epoch` sees what it would
+    have seen.
     `share`: number and count of the processes that divide each batch among them (not on TensorFlow).
     """
-    steps, shares = len(samples) // batch_size, getattr(samples, "shares", None)
-    cumulated = None if shares is None else np.cumsum(shares)
-
-    def order(epoch):
-        rng = np.random.default_rng((seed, epoch))
-        if shares is None:
-            return rng.permutation(len(samples))[: steps * batch_size]
-        return rng.choice(len(samples), steps * batch_size, p=shares)
+    order = Order(samples, batch_size, seed)
+    steps = order.steps
 
     def another(rng):
-        if cumulated is None:
-            return samples[int(rng.integers(len(samples)))]
-        return samples[min(int(np.searchsorted(cumulated, rng.random())), len(samples) - 1)]
+        return samples[int(order.others(rng, 1)[0])]
 
     def sample(epoch, place, index):
         rng = np.random.default_rng((seed, int(epoch), int(place)))
@@ -129,17 +146,17 @@ def training_batches(
         epoch, step = first_epoch + number // steps, number % steps
         part, (number, _) = batch_size // share[1], share
         places = range(step * batch_size + number * part, step * batch_size + (number + 1) * part)
-        chosen = zip(places, order(epoch)[places.start : places.stop], strict=True)
+        chosen = zip(places, order.epoch(epoch)[places.start : places.stop], strict=True)
         images, labels = (np.stack(part) for part in zip(*(sample(epoch, *i) for i in chosen), strict=True))
         return images, labels if heads == 1 else (labels,) * heads
 
     if _backend() != "tensorflow":
-        return _py_dataset(batch, None)
+        return py_dataset(batch, None)
 
     import tensorflow as tf
 
     def epoch_indices(epoch):
-        indices = tf.numpy_function(order, [epoch], tf.int64)
+        indices = tf.numpy_function(order.epoch, [epoch], tf.int64)
         indices.set_shape([steps * batch_size])
         indices = tf.data.Dataset.from_tensor_slices(indices).enumerate()
         return indices.map(lambda place, index: (epoch, place, index))
@@ -175,7 +192,7 @@ def evaluation_batches(
         chosen = range(number * batch_size, min((number + 1) * batch_size, len(samples)))
         return tuple(np.stack(part) for part in zip(*(samples[i] for i in chosen), strict=True))
 
-    return _py_dataset(batch, -(-len(samples) // batch_size))
+    return py_dataset(batch, -(-len(samples) // batch_size))
 
 
 def _backend() -> str:
@@ -184,7 +201,7 @@ def _backend() -> str:
     return keras.backend.backend()
 
 
-def _py_dataset(batch: Callable[[int], tuple], count: int | None):
+def py_dataset(batch: Callable[[int], tuple], count: int | None):
     """A keras.utils.PyDataset of `batch(0)` to `batch(count - 1)`, endless without `count`, made ahead in threads."""
     import keras
 

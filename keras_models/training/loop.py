@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_models import command, data, metrics, models, pictures, registry
 from keras_models.command import UserError
-from keras_models.data import pipeline
+from keras_models.data import on_device, pipeline
 from keras_models.training import runs, spread
 from keras_models.training.recipes import Recipe, Stage, to_json
 from keras_models.training.stages import averaged_weights, compiled, loss_of, teacher_of, with_class_weights
@@ -31,6 +31,14 @@ class Plan:
     precision: str = "float32"
     cache_bytes: int | None = None
     spread: spread.Spread = spread.ALONE
+    augment_on: str = "host"
+
+    def __post_init__(self):
+        for stage, network in self.stages:
+            if self.augment_on == "device" and (stage.consistency_weight or stage.edge_class):
+                raise UserError(f"{network.name}'s recipe alters photos as only --augment-on host does.")
+        if self.augment_on == "device" and self.spread is not spread.ALONE:
+            raise UserError("--augment-on device keeps the photos on one device. Omit --distribute.")
 
     @property
     def classes(self) -> dict:
@@ -168,18 +176,24 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
     end.spread = plan.spread
     end.validation = pipeline.evaluation_batches(plan.validation, batch_size=16, **sizes)
     first_epoch = 0 if state is None else end.restore(state, fitted)
-    batches = pipeline.training_batches(
-        samples,
-        batch_size=batch_size,
-        augmentation=dataclasses.replace(stage.augmentation, mirrored=plan.validation.mirrored),
-        seed=plan.seed * 1000 + number,
-        first_epoch=first_epoch,
-        pairs=stage.consistency_weight > 0,
-        edge_class=stage.edge_class,
-        heads=len(fitted.outputs),
-        share=(plan.spread.rank, plan.spread.processes),
-        **sizes,
-    )
+    options = {
+        "batch_size": batch_size,
+        "augmentation": dataclasses.replace(stage.augmentation, mirrored=plan.validation.mirrored),
+        "seed": plan.seed * 1000 + number,
+        "first_epoch": first_epoch,
+        "heads": len(fitted.outputs),
+    }
+    if plan.augment_on == "device":
+        batches = on_device.training_batches(samples, **options, **sizes)
+    else:
+        batches = pipeline.training_batches(
+            samples,
+            pairs=stage.consistency_weight > 0,
+            edge_class=stage.edge_class,
+            share=(plan.spread.rank, plan.spread.processes),
+            **options,
+            **sizes,
+        )
     if first_epoch < stage.epochs:
         with plan.spread.fitting():
             fitted.fit(
