@@ -22,6 +22,7 @@ from keras_models import command, complexity, models
 from keras_models.command import UserError, option
 
 ROOT = Path(__file__).parents[1]
+_FLAGS = ("dataset", "data_dir", "weights", "recipe", "seed", "precision")  # of the training, for the card
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,30 @@ def _card(options: PresetOptions, source: Path, run: dict) -> dict:
         "seed": run["options"]["seed"],
         "epochs": len(history),
         "training_hours": round(sum(float(row["seconds"]) for row in history) / 3600, 2),
+        "command": _command(run["options"]),
         "recipe": run["recipe"],
+        "began_from": _began_from(run["options"].get("weights")),
         "versions": run["versions"],
         "machine": machine.describe(),
     }
+
+
+def _command(options: dict) -> str:
+    """The command of the run, with the names of files and folders alone."""
+    flags = [f"--{name.replace('_', '-')} {Path(str(options[name])).name}" for name in _FLAGS if options.get(name)]
+    changes = [f"--{name.replace('_', '-')} {value}" for name, value in options.get("changes", {}).items()]
+    return " ".join(["python -m keras_models.train", options["network"], *flags, *changes])
+
+
+def _began_from(weights: str | None) -> dict | None:
+    """What a preset that the run began with had behind it; another model by its name; None for a run from nothing."""
+    if weights is None:
+        return None
+    card = models.find(weights).with_name("card.json")
+    if not card.is_file():
+        return {"name": Path(weights).name}
+    facts = json.loads(card.read_text(encoding="utf-8"))
+    return {name: facts.get(name) for name in ("name", "command", "epochs", "training_hours", "recipe", "began_from")}
 
 
 def _counted(names: list[str]) -> str:
