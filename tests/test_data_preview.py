@@ -1,8 +1,10 @@
 """What training would draw, as one picture."""
 
 import cv2
+import numpy as np
 
-from keras_models.data import preview
+from keras_models.data import augment, preview
+from keras_models.networks.pocketnet import SCENES
 
 
 def test_preview_shows_each_photo_and_its_draws(tmp_path, capsys):
@@ -12,3 +14,27 @@ def test_preview_shows_each_photo_and_its_draws(tmp_path, capsys):
     assert shown.shape == (2 * 224, 4 * 224, 3)
     assert (shown[:, :224] != shown[:, 224:448]).mean() > 0.5
     assert "2 photos" in capsys.readouterr().out
+
+
+def test_each_change_is_shown_alone(tmp_path, capsys):
+    file = tmp_path / "each.png"
+    arguments = ["--dataset", "drawings", "--each", "--draws", "2", "--network", "pocketnet_m", "-o", str(file)]
+    assert preview.main(arguments) == 0
+    assert cv2.imread(str(file)).shape == (len(augment.KINDS) * (224 + 20), 3 * 224, 3)
+    assert "each change alone" in capsys.readouterr().out
+
+
+def test_a_change_alone_changes_nothing_else():
+    default = augment.Augmentation()
+    assert default.only("shadow") is None
+    assert default.only("people pasted") is None
+    texture, deformation = default.only("texture"), default.only("deformation")
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    labels = (image[..., 0] > 128).astype(np.uint8)
+    for seed in range(4):
+        changed, moved = texture(image, labels, (64, 64), np.random.default_rng(seed))
+        assert (moved == labels).all()
+        assert (changed != image).mean() > 0.5
+        rng = np.random.default_rng(seed)
+        assert (deformation.recolour(image, rng) == image).all()
+    assert (SCENES.only("JPEG").warp(image, labels, (64, 64), np.random.default_rng(0))[0] == image).all()

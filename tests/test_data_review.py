@@ -287,6 +287,17 @@ def test_the_page_loads_nothing_from_elsewhere(server):
     assert headers["Referrer-Policy"] == "no-referrer"  # the token stays here
 
 
+def test_a_photo_and_its_mask_are_read_once_and_a_mend_is_seen(server, monkeypatch):
+    read, load = [], server.session.load
+    monkeypatch.setattr(server.session, "load", lambda name: (read.append(name), load(name))[1])
+    before = [ask(server, path)[2] for path in ("photo/01", "mask/01?v=0")]
+    assert read == ["01"]
+    assert ask(server, "photo/01")[2] == before[0]
+    act(server.session, "mend", "01", strokes=[{"label": 0, "radius": 1, "points": [[0.5, 0.5]]}])
+    server.changes += 1  # as a request to `apply` does
+    assert ask(server, "mask/01?v=1")[2] != before[1]
+
+
 def test_photos_and_masks_are_shown_no_larger_than_a_screen(server, root):
     cv2.imwrite(str(root / "images" / "01.jpg"), np.zeros((2000, 3000, 3), np.uint8))
     cv2.imwrite(str(root / "masks" / "01.png"), np.full((2000, 3000), 255, np.uint8))

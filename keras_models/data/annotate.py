@@ -111,7 +111,7 @@ class Annotation:
 
     def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         dataset, i = self.index[name]
-        image, labels = dataset.load(i)
+        image, labels = page.fitted(*dataset.load(i))
         colors = pictures.class_colors(dataset)[labels]
         return image, np.dstack([colors, np.where(labels > 0, 255, 0).astype(np.uint8)])
 

@@ -1,11 +1,13 @@
 """Augmentation of a photo and its labels together, in numpy and OpenCV: one warp, then colour, blur and noise.
 
-The defaults are the ones of the ExtremeC3Net and PortraitNet code.
+The defaults are the ones of the ExtremeC3Net and PortraitNet code: what PortraitNet calls deformation (turned, scaled,
+moved, mirrored) and texture (colour, blur, noise).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -26,6 +28,18 @@ _RANGES = {  # least and greatest value of each number that is no flag
     "jpeg": (1, 100),
     "motion_blur": (0, 100),
     "downscale": (0.01, 1),
+}
+
+
+KINDS = {  # the numbers of each kind of change, by which `Augmentation.only` keeps one
+    "deformation": ("rotation_degrees", "scale", "shift", "stretch", "flip"),
+    "texture": ("saturation", "brightness", "contrast", "sharpness", "blur", "noise"),
+    "people pasted": ("paste", "paste_scale", "paste_softness"),
+    "light": ("gamma", "temperature"),
+    "shadow": ("shadow",),
+    "motion blur": ("motion_blur",),
+    "downscaling": ("downscale",),
+    "JPEG": ("jpeg",),
 }
 
 
@@ -104,8 +118,9 @@ class Augmentation:
             image = self._blur(image, rng)
         image = self._camera(image, rng)
         if self.noise and rng.random() < self.probability:
-            noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(0, self.noise)
-            image = np.clip(image + noise, 0, 255).astype(np.uint8)
+            cv2.setRNGSeed(int(rng.integers(2**31)))  # this thread's alone
+            noise = cv2.randn(np.empty(image.shape, np.int16), (0,) * 4, (rng.uniform(0, self.noise),) * 4)
+            image = cv2.add(image, noise, dtype=cv2.CV_8U)
         return image
 
     def warp(self, image, labels, size: tuple[int, int], rng: np.random.Generator):
@@ -149,12 +164,25 @@ class Augmentation:
         chance = self.paste if labels.any() else 3 * self.paste
         if not chance or rng.random() >= chance:
             return image, labels
-        pasted = dataclasses.replace(self, scale=self.paste_scale, shift=max(self.shift, 0.35), outside=0)
         for _ in range(rng.choice((1, 2, 3), p=(0.7, 0.2, 0.1))):
-            other, other_labels = pasted.warp(*others(), size, rng)
+            other, other_labels = self._pasted.warp(*others(), size, rng)
             softness = rng.uniform(0.3, 1) * self.paste_softness
             image, labels = compose.paste(image, labels, other, other_labels, softness)
         return image, labels
+
+    def only(self, kind: str) -> Augmentation | None:
+        """One of `KINDS` alone, every time; None where this augmentation has nothing of it."""
+        kept = {name: getattr(self, name) for name in KINDS[kind]}
+        alone = dataclasses.replace(NOTHING, **kept)
+        if alone == NOTHING or (kind == "people pasted" and not self.paste):
+            return None
+        always = {"paste": 1.0} if "paste" in kept else {}
+        return dataclasses.replace(alone, probability=1.0, outside=self.outside, mirrored=self.mirrored, **always)
+
+    @functools.cached_property
+    def _pasted(self) -> Augmentation:
+        """How those are moved who are pasted in."""
+        return dataclasses.replace(self, scale=self.paste_scale, shift=max(self.shift, 0.35), outside=0)
 
     def _camera(self, image, rng):
         chance = self.probability / 2
@@ -182,10 +210,10 @@ class Augmentation:
         saturation, brightness, contrast, sharpness = (
             rng.uniform(*limits) for limits in (self.saturation, self.brightness, self.contrast, self.sharpness)
         )
-        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        image = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
-        mean = float(grey.mean()) * brightness
-        image = np.clip(image * np.float32(brightness * contrast) + mean * (1 - contrast), 0, 255).astype(np.uint8)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        gain, mean = brightness * contrast, cv2.mean(grey)[0] * brightness
+        grey = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+        image = cv2.addWeighted(image, gain * saturation, grey, gain * (1 - saturation), mean * (1 - contrast))
         return cv2.addWeighted(image, sharpness, cv2.blur(image, (3, 3)), 1 - sharpness, 0)
 
     def _blur(self, image, rng):
@@ -194,3 +222,7 @@ class Augmentation:
         if kind == 0:
             return cv2.GaussianBlur(image, (size, size), 0)
         return cv2.medianBlur(image, size) if kind == 1 else cv2.blur(image, (size, size))
+
+
+_SAME = dict.fromkeys(("scale", "saturation", "brightness", "contrast", "sharpness"), (1.0, 1.0))
+NOTHING = Augmentation(rotation_degrees=0, shift=0.0, flip=False, probability=0.0, blur=(), noise=0, **_SAME)

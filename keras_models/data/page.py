@@ -35,10 +35,17 @@ class Session(Protocol):
         """Do what the page asks for, and save it; what the page is told of it."""
 
     def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """RGB uint8 and RGBA uint8, the tinted labels, of a photo; KeyError for a name that is none of the set's.
+        """RGB uint8 and RGBA uint8, the tinted labels, of a photo, both as `fitted`; KeyError for an unknown name.
 
         It may be called by several threads at once.
         """
+
+
+class _Shelf:
+    """Where a file waits for the request that follows."""
+
+    def __init__(self):
+        self.lock, self.key, self.file = threading.Lock(), None, b""
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -56,7 +63,26 @@ class Server(http.server.ThreadingHTTPServer):
         self.session = session
         self.token = secrets.token_urlsafe(24)
         self.lock = threading.Lock()
+        self.changes = 0
+        self.shelves = [_Shelf() for _ in range(16)]
         self.address = f"http://127.0.0.1:{self.server_port}/{self.token}/"
+
+    def file(self, kind: str, name: str) -> bytes:
+        """The `photo` of a name as JPEG, or its `mask`, the tinted labels, as PNG.
+
+        A page asks for both at the same time; they are read once, and the second request finds its file.
+        """
+        shelf = self.shelves[hash(name) % len(self.shelves)]
+        with shelf.lock:
+            changes = self.changes
+            if shelf.key == (kind, name, changes):
+                shelf.key = None
+                return shelf.file
+            image, mask = self.session.load(name)
+            files = {"photo": _encode(".jpg", image), "mask": _encode(".png", mask)}
+            other = "mask" if kind == "photo" else "photo"
+            shelf.key, shelf.file = (other, name, changes), files[other]
+            return files[kind]
 
     def handle_error(self, request, client_address) -> None:
         """Nothing for a browser that went away; a traceback for what is a mistake here."""
@@ -99,17 +125,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._json(200, state)
         elif kind in ("photo", "mask") and name:
             try:
-                image, mask = self.server.session.load(urllib.parse.unquote(name))
+                file = self.server.file(kind, urllib.parse.unquote(name))
             except KeyError:
                 return self._json(404, {"error": "There is no such photo in this set."})
             except UserError as error:
                 return self._json(422, {"error": str(error)})
             # A mask that is mended gets another address (?v=), so both may be kept.
             keep = {"Cache-Control": "private, max-age=86400, immutable"}
-            if kind == "photo":
-                self._send(200, "image/jpeg", _encode(".jpg", image), keep)
-            else:
-                self._send(200, "image/png", _encode(".png", mask), keep)
+            self._send(200, "image/jpeg" if kind == "photo" else "image/png", file, keep)
         else:
             self._json(404, {"error": "There is nothing here."})
 
@@ -129,6 +152,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             action = json.loads(body)
             with self.server.lock:
                 answer = self.server.session.apply(action)
+                self.server.changes += 1  # what was read before may be another mask
         except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
             return self._json(400, {"error": str(error) or type(error).__name__})
         except OSError as error:
@@ -172,12 +196,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Nothing: the terminal shows the address, not every photo."""
 
 
+def fitted(image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """RGB and labels no larger than they are shown."""
+    scale = LONGER_SIDE / max(image.shape[:2])
+    if scale >= 1:
+        return image, labels
+    size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.resize(
+        labels, size, interpolation=cv2.INTER_NEAREST
+    )
+
+
 def _encode(suffix: str, image: np.ndarray) -> bytes:
-    """A JPEG of RGB or a PNG of RGBA, no larger than it is shown."""
-    scale = min(1.0, LONGER_SIDE / max(image.shape[:2]))
-    if scale < 1:
-        how = cv2.INTER_AREA if image.shape[2] == 3 else cv2.INTER_NEAREST
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
+    """A JPEG of RGB or a PNG of RGBA."""
     order = cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
     quick = [cv2.IMWRITE_PNG_COMPRESSION, 1] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92]
     return cv2.imencode(suffix, cv2.cvtColor(image, order), quick)[1].tobytes()

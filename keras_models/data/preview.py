@@ -1,6 +1,8 @@
 """Look at what a network would be shown: photos and masks after augmentation, as one picture.
 
-Each row is one photo: as it is, then as training draws it again and again.
+Each row is one photo: as it is, then as training draws it again and again. With --each a row is one kind of change
+alone: PortraitNet's deformation and texture, people pasted, light, shadow, motion blur, downscaling, JPEG, as far as
+the recipe has them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import numpy as np
 from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data import pipeline
+from keras_models.data.augment import KINDS
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class PreviewOptions:
     recipe: str | None = option(None, help="which of its recipes (default: the first)")
     photos: int = option(6, least=1, most=100, help="photos, one a row")
     draws: int = option(5, least=1, most=50, help="pictures of each after augmentation")
+    each: bool = option(False, help="a row for each kind of change, alone")
     seed: int = option(0, least=0, help="what is drawn follows from it")
     output: str = option("preview.png", metavar="FILE.png", help="the picture")
 
@@ -45,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
     pictures.write(options.output, preview(_dataset(options), recipe.stages[-1].augmentation, options))
-    print(f"{options.output}: {options.photos} photos and {options.draws} draws of each")
+    rows = "each change alone" if options.each else f"{options.photos} photos"
+    print(f"{options.output}: {rows} and {options.draws} draws of each")
     return 0
 
 
@@ -56,22 +61,28 @@ def _dataset(options: PreviewOptions) -> data.Dataset:
 
 
 def preview(dataset: data.Dataset, augmentation: data.Augmentation, options: PreviewOptions) -> np.ndarray:
-    """RGB uint8: a row per photo, with its mask, as it is and as augmentation makes it `options.draws` times."""
+    """RGB uint8: a row per photo or change: with its mask as it is, and as drawn `options.draws` times."""
     size = (224, 224)
     samples, colors = pipeline.cache(dataset, size, zoom=augmentation.zoom), pictures.class_colors(dataset)
-    rows = []
-    for i in range(min(options.photos, len(samples))):
-        image, labels = samples[i]
-        shown = [(data.prepare_image(image, size), data.prepare_mask(labels, size))]
+    if options.each:
+        kinds = {kind: alone for kind in KINDS if (alone := augmentation.only(kind))}
+        rows = [(i, alone, kind) for i, (kind, alone) in enumerate(kinds.items())]
+    else:
+        rows = [(i, augmentation, "") for i in range(min(options.photos, len(samples)))]
+    shown = []
+    for i, changing, title in rows:
+        image, labels = samples[i % len(samples)]
+        tiles = [(data.prepare_image(image, size), data.prepare_mask(labels, size))]
         for draw in range(options.draws):
             rng = np.random.default_rng((options.seed, i, draw))
-            changed, moved = augmentation.warp(image, labels, size, rng)
-            changed, moved = augmentation.compose(
+            changed, moved = changing.warp(image, labels, size, rng)
+            changed, moved = changing.compose(
                 changed, moved, lambda rng=rng: samples[int(rng.integers(len(samples)))], size, rng
             )
-            shown.append((augmentation.recolour(changed, rng), moved))
-        rows.append(np.hstack([pictures.overlay(photo, mask, colors) for photo, mask in shown]))
-    return np.vstack(rows)
+            tiles.append((changing.recolour(changed, rng), moved))
+        row = np.hstack([pictures.overlay(photo, mask, colors) for photo, mask in tiles])
+        shown.append(pictures.caption(row, title) if title else row)
+    return np.vstack(shown)
 
 
 if __name__ == "__main__":

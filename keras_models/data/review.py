@@ -141,7 +141,7 @@ class Review:
         return {"photos": [self._photo(each) for each in set(self.changed[since:])], "seen": len(self.changed)}
 
     def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        image, labels = self.dataset.load(self.index[name])
+        image, labels = page.fitted(*self.dataset.load(self.index[name]))
         colors = np.column_stack([pictures.class_colors(self.dataset), np.full(256, 255, np.uint8)])
         colors[0] = 0
         colors[VOID] = (255, 255, 255, 160)
