@@ -97,6 +97,15 @@ def test_the_least_sure_come_first_and_those_below_the_limit_are_left_out_and_li
     assert "3 of 4 photos labelled, 1 left out" in capsys.readouterr().out
 
 
+def test_where_no_photo_is_sure_enough_it_does_not_send_to_an_empty_review(place, capsys):
+    discs(place / "photos")
+    run(place, "--least", "1")
+    said = capsys.readouterr().out
+    assert "0 of 4 photos labelled" in said
+    assert "Nothing to review: the surest photo has 0." in said
+    assert "data review" not in said
+
+
 def test_confidence_is_the_iou_to_be_expected():
     probability = np.full((40, 40), 0.1)
     probability[10:30, 10:30] = 0.8

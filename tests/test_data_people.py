@@ -11,8 +11,9 @@ import pytest
 
 from keras_models import data
 from keras_models.command import UserError
-from keras_models.data import info
+from keras_models.data import check, info
 from keras_models.data.datasets import splits
+from tests.test_data import make_folder
 
 SIZE = (20, 30)  # height, width
 MASK = np.zeros(SIZE, np.uint8)
@@ -184,3 +185,11 @@ def test_info_knows_every_set(capsys):
     assert "PedMasks" in capsys.readouterr().out
     with pytest.raises(UserError, match="Valid names: atr_parts"):
         info.main(["penfudan"])
+
+
+def test_a_voc_folder_with_a_training_list_alone_has_no_other_split(tmp_path, capsys):
+    root = make_folder(tmp_path / "voc", 12)
+    (root / "train.txt").write_text("".join(f"{i:02d}\n" for i in range(12)))
+    assert splits("voc_person", root) == ("train",)
+    check.main([str(root), "--dataset", "voc_person"])
+    assert "train  12 photos" in capsys.readouterr().out

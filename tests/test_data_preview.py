@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_models.data import augment, preview
 from keras_models.networks.pocketnet import SCENES
+from tests.test_data import make_folder
 
 
 def test_preview_shows_each_photo_and_its_draws(tmp_path, capsys):
@@ -22,6 +23,20 @@ def test_each_change_is_shown_alone(tmp_path, capsys):
     assert preview.main(arguments) == 0
     assert cv2.imread(str(file)).shape == (len(augment.KINDS) * (224 + 20), 3 * 224, 3)
     assert "each change alone" in capsys.readouterr().out
+
+
+def test_people_on_another_background_are_shown_where_a_mix_has_backgrounds(tmp_path):
+    make_folder(tmp_path / "people", 6)
+    make_folder(tmp_path / "empty", 2)
+    sets = ('dataset = "folder"\ndata_dir = "people"', 'dataset = "background"\ndata_dir = "empty"\nweight = 0.0001')
+    (tmp_path / "mix.toml").write_text("".join(f"[[set]]\n{text}\n" for text in sets))
+    file = tmp_path / "each.png"
+    arguments = [str(tmp_path / "mix.toml"), "--dataset", "mix", "--each", "--draws", "2", "--photos", "1"]
+    assert preview.main([*arguments, "-o", str(file)]) == 0
+    shown = cv2.imread(str(file))
+    assert shown.shape[0] == (len(augment.KINDS) + 1) * (224 + 20)
+    tiles = np.split(shown[-244:-20], 3, axis=1)
+    assert (tiles[0] != tiles[1]).any()
 
 
 def test_a_change_alone_changes_nothing_else():

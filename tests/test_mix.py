@@ -73,6 +73,14 @@ def test_photos_without_masks_are_void_and_the_mix_says_so(mixed):
     assert "5 photos have no masks" in train.note
 
 
+def test_some_photos_of_a_mix_can_be_drawn_alone(mixed):
+    """Their shares add up to 1 again: numpy draws by no others."""
+    whole = data.load("mix", mixed, "train")
+    some = whole.subset(range(5), "some")
+    assert sum(some.shares) == pytest.approx(1)
+    assert some.shares[0] == pytest.approx(whole.shares[0] / sum(whole.shares[:5]))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

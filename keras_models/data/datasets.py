@@ -38,7 +38,7 @@ from keras_models.data.images import (
     read_labels,
     read_mask,
 )
-from keras_models.data.listing import SPLITS, by_stem, division_note, lists_of, read_lines, stems_of
+from keras_models.data.listing import SPLITS, by_stem, division_note, lists_of, read_lines, splits_of, stems_of
 from keras_models.data.published import PUBLISHED
 
 CLASS_NAMES = ("background", "person")
@@ -69,7 +69,8 @@ class Dataset:
         """The photos of `indices` alone."""
         indices = tuple(indices)
         names = tuple(self.names[i] for i in indices)
-        shares = None if self.shares is None else tuple(self.shares[i] for i in indices)
+        shares = None if self.shares is None else np.array([self.shares[i] for i in indices])
+        shares = None if shares is None else tuple((shares / shares.sum()).tolist())
         paths = None if self.paths is None else lambda i: self.paths(indices[i])
         load = lambda i: self.load(indices[i])  # noqa: E731
         return replace(self, title=title, names=names, load=load, shares=shares, paths=paths)
@@ -179,7 +180,7 @@ def splits(name: str, data_dir: str | Path | None) -> tuple[str, ...]:
     root = Path(data_dir)
     if name in PUBLISHED and PUBLISHED[name].splits:
         return PUBLISHED[name].splits(root)
-    return tuple(split for split in SPLITS if (root / f"{split}.txt").exists()) or SPLITS
+    return splits_of(root)
 
 
 def _loads(name: str, data_dir: str | Path | None, split: str) -> bool:

@@ -104,7 +104,13 @@ def main(argv: list[str] | None = None) -> int:
     if kept:
         print(f"confidence: least {min(kept):.3f}, median {np.median(kept):.3f}; list: {output / 'confidence.csv'}")
     print(licence, *(f"Masks by {each.name}. Its licence: {each.licence}" for each in labellers), sep="\n")
-    print(f"Next: python -m keras_models.data review {options.output}")
+    if kept:
+        print(f"Next: python -m keras_models.data review {options.output}")
+    else:
+        surest = max(float(row["confidence"]) for row in rows)
+        print(
+            f"Nothing to review: the surest photo has {surest:.3f}. Try another labeller, --scales, or a lower --least."
+        )
     return 0
 
 

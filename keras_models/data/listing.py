@@ -57,6 +57,11 @@ def read_list(path: Path) -> list[str]:
     return stems
 
 
+def splits_of(root: Path) -> tuple[str, ...]:
+    """The splits that `root` has a list of; all, divided, where it has none."""
+    return tuple(split for split in SPLITS if (root / f"{split}.txt").exists()) or SPLITS
+
+
 def lists_of(root: Path) -> dict[str, list[str]]:
     """The stems of each list that `root` has, by split. UserError for lists that share photos."""
     paths = {split: root / f"{split}.txt" for split in SPLITS}

@@ -15,6 +15,7 @@ from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data import pipeline
 from keras_models.data.augment import KINDS
+from keras_models.data.mix import BACKGROUND
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 def _dataset(options: PreviewOptions) -> data.Dataset:
     found = data.load(options.dataset, options.data_dir, "train")
     chosen = np.random.default_rng(options.seed).choice(len(found), 4 * options.photos, p=found.shares)
-    return found.subset(dict.fromkeys(chosen.tolist()), found.title)  # a few more than shown, to paste from
+    empty = [i for i, name in enumerate(found.names) if name.startswith(f"{BACKGROUND}/")][: options.each]
+    return found.subset(dict.fromkeys([*chosen.tolist(), *empty]), found.title)  # more than shown, to paste from
 
 
 def preview(dataset: data.Dataset, augmentation: data.Augmentation, options: PreviewOptions) -> np.ndarray:
@@ -67,6 +69,9 @@ def preview(dataset: data.Dataset, augmentation: data.Augmentation, options: Pre
     if options.each:
         kinds = {kind: alone for kind in KINDS if (alone := augmentation.only(kind))}
         rows = [(i, alone, kind) for i, (kind, alone) in enumerate(kinds.items())]
+        empty = next((i for i in range(len(samples)) if not samples[i][1].any()), None)
+        if empty is not None and "people pasted" in kinds:
+            rows.append((empty, kinds["people pasted"], "people on another background"))
     else:
         rows = [(i, augmentation, "") for i in range(min(options.photos, len(samples)))]
     shown = []

@@ -23,7 +23,7 @@ import numpy as np
 from keras_models.command import UserError
 from keras_models.data import people
 from keras_models.data.images import IMAGE_SUFFIXES, VOID, holds_labels, read_mask, read_mat
-from keras_models.data.listing import SPLITS, by_stem, read_list, stems_of
+from keras_models.data.listing import SPLITS, by_stem, read_list, splits_of, stems_of
 from keras_models.data.parts import BACKGROUND, HANDS, HEAD, LOWER, PARTS, UPPER, body_parts
 
 Files = tuple[list[str], dict[Path, dict[str, Path]]]
@@ -223,6 +223,8 @@ PUBLISHED = {
         mirrored=((2, 3), (4, 5)),
     ),
     "voc_person": Published(
-        _voc_files, _voc_person, splits=lambda root: SPLITS if (root / "masks").is_dir() else ("train", "val")
+        _voc_files,
+        _voc_person,
+        splits=lambda root: splits_of(root) if (root / "masks").is_dir() else ("train", "val"),
     ),
 }
