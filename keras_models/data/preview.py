@@ -15,7 +15,6 @@ from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data import pipeline
 from keras_models.data.augment import KINDS
-from keras_models.data.mix import BACKGROUND
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 def _dataset(options: PreviewOptions) -> data.Dataset:
     found = data.load(options.dataset, options.data_dir, "train")
     chosen = np.random.default_rng(options.seed).choice(len(found), 4 * options.photos, p=found.shares)
-    empty = [i for i, name in enumerate(found.names) if name.startswith(f"{BACKGROUND}/")][: options.each]
+    empty = [i for i, name in enumerate(found.names) if name.startswith("background/")][: options.each]
     return found.subset(dict.fromkeys([*chosen.tolist(), *empty]), found.title)  # more than shown, to paste from
 
 
