@@ -1,8 +1,12 @@
 """What training would draw, as one picture."""
 
+import shutil
+
 import cv2
 import numpy as np
+import pytest
 
+from keras_models.command import UserError
 from keras_models.data import augment, preview
 from keras_models.networks.pocketnet import SCENES
 from tests.test_data import make_folder
@@ -53,3 +57,13 @@ def test_a_change_alone_changes_nothing_else():
         rng = np.random.default_rng(seed)
         assert (deformation.recolour(image, rng) == image).all()
     assert (SCENES.only("JPEG").warp(image, labels, (64, 64), np.random.default_rng(0))[0] == image).all()
+
+
+def test_photos_without_masks_are_told_how_to_get_some(tmp_path, monkeypatch):
+    make_folder(tmp_path, 3)
+    shutil.rmtree(tmp_path / "masks")
+    monkeypatch.setattr(preview.command, "load_keras", lambda: pytest.fail("the folder is looked at first"))
+    with pytest.raises(UserError, match=r"no folder .*masks.*\.data label"):
+        preview.main([str(tmp_path)])
+    with pytest.raises(UserError, match="no folder nowhere"):
+        preview.main(["nowhere"])

@@ -16,7 +16,7 @@ SHARES = {"train": 8, "val": 1, "test": 1}  # of ten photos, where a folder has 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """The files of `folder` that end in one of `suffixes`, by stem. UserError for two of one stem, and for none."""
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Expected files that end in {', '.join(suffixes)} there.")
+        raise UserError(_missing(folder, suffixes))
     present = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     found: dict[str, Path] = {}
     for path in present:
@@ -29,6 +29,15 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
         kinds = ", ".join(f"{n} {kind or 'without'}" for kind, n in Counter(p.suffix for p in present).most_common(5))
         raise UserError(f"{folder} holds no file that ends in {', '.join(suffixes)}. It holds: {kinds}.")
     return found
+
+
+def _missing(folder: Path, suffixes: tuple[str, ...]) -> str:
+    if not folder.parent.is_dir():
+        return f"There is no folder {folder.parent}."
+    said = f"There is no folder {folder}. Expected files that end in {', '.join(suffixes)} there."
+    if folder.name == "masks":
+        said += " Photos without masks get some by: python -m keras_models.data label."
+    return f"{said} Published sets have layouts of their own: --dataset KIND, see python -m keras_models.data info."
 
 
 def read_lines(path: Path) -> list[str]:

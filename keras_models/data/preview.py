@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python -m keras_models.data preview mix.toml --dataset mix -o preview.png",
     )
+    dataset = _dataset(options)
     command.load_keras()
     from keras_models.training.loop import find_recipe
 
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         recipe = find_recipe(options.network, options.recipe)
     except ValueError as error:
         raise UserError(str(error)) from error
-    pictures.write(options.output, preview(_dataset(options), recipe.stages[-1].augmentation, options))
+    pictures.write(options.output, preview(dataset, recipe.stages[-1].augmentation, options))
     rows = "each change alone" if options.each else f"{options.photos} photos"
     print(f"{options.output}: {rows} and {options.draws} draws of each")
     return 0
