@@ -10,11 +10,13 @@ Needs what `arm64.py` needs, a C compiler, and a qemu before 9, as in Debian 12,
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import arm64, machine
@@ -53,26 +55,41 @@ def main() -> None:
     options = parser.parse_args()
     for model in options.models:
         runtime.load_interpreter(model)
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise UserError("There is no C compiler for qemu's plugin: sudo apt-get install gcc")
     cache = Path(options.cache).resolve()
-    pythons = arm64.pythons(cache)
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        plugin = Path(folder) / "instructions.so"
-        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", plugin, PLUGIN], check=True)
+    with counter(cache) as counted:
         for model in options.models:
-            row = {"model": Path(model).stem, "processors": {}}
-            for processor, python in pythons.items():
-                few, many = (count(model, n, python, plugin, cache) for n in (FEW, MANY))
-                each = [round((b - a) / (MANY - FEW)) for a, b in zip(few, many, strict=True)]
-                row["processors"][processor] = {"instructions": each[0], "vector_instructions": each[1]}
+            row = {"model": Path(model).stem, "processors": counted(model)}
             rows.append(row)
             figures = (f"{name} {figure['instructions'] / 1e6:.1f} M" for name, figure in row["processors"].items())
             print(f"{row['model']:32s} {', '.join(figures)}", flush=True)
     protocol = f"LiteRT with XNNPACK, one thread, under {arm64.emulator(cache)}"
     machine.write("instructions", {"protocol": protocol, "rows": rows})
+
+
+@contextlib.contextmanager
+def counter(cache: Path, processors: tuple[str, ...] = tuple(arm64.PROCESSORS), many: int = MANY) -> Iterator[Callable]:
+    """A function that gives the instructions of one inference of a `.tflite` on each of `processors`, by name.
+
+    `many` inferences are run besides few; `cache` keeps the ARM64 system. UserError when something is missing.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise UserError("There is no C compiler for qemu's plugin: sudo apt-get install gcc")
+    pythons = arm64.pythons(cache)
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = Path(folder) / "instructions.so"
+        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", plugin, PLUGIN], check=True)
+
+        def counted(model: str) -> dict[str, dict[str, int]]:
+            found = {}
+            for processor in processors:
+                few, all_of_them = (count(model, n, pythons[processor], plugin, cache) for n in (FEW, many))
+                each = [round((b - a) / (many - FEW)) for a, b in zip(few, all_of_them, strict=True)]
+                found[processor] = {"instructions": each[0], "vector_instructions": each[1]}
+            return found
+
+        yield counted
 
 
 def count(model: str, inferences: int, python: tuple[str, ...], plugin: Path, cache: Path) -> tuple[int, int]:

@@ -9,8 +9,12 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks.ablation_tables import TABLES
+from benchmarks.ablations import markdown as ablation_table
 from benchmarks.backbones import table as backbones_table
 from benchmarks.machine import RESULTS
+from benchmarks.search import table as search_table
+from benchmarks.speed import table as speed_table
 from keras_models import command, registry
 from keras_models.evaluate import without_background
 from keras_models.papers.report import as_markdown
@@ -265,6 +269,23 @@ def _millions(row: dict, first: dict, processor: str) -> str:
     return f"{count / 1e6:.1f} ({most / count:.2f})"
 
 
+def ablations() -> str:
+    """Each table of results/ablations/, in the order of `benchmarks.ablation_tables`."""
+    paths = [RESULTS / "ablations" / f"{name}.json" for name in TABLES]
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+    return "\n\n".join(f"### {result['protocol']['title']}\n\n{ablation_table(result)}" for result in results)
+
+
+def search() -> str:
+    """PocketNet's candidates: times, counts, and the accuracy of those that were trained."""
+    return search_table(_read("search"))
+
+
+def speed() -> str:
+    """Frames a second of every network, beside the papers' figures for other hardware."""
+    return speed_table(_read("speed"))
+
+
 def papers() -> str:
     """The papers' tables and the list of all networks, as `python -m keras_models.summary --json` writes them."""
     return "\n\n".join(as_markdown(table) for table in _read("summary"))
@@ -302,6 +323,7 @@ PAGES = {
     "docs/convert.md": {"backbones": backbones, "models": models, "interpreters": interpreters},
     "docs/benchmark.md": {
         "kernels": kernels,
+        "speed": speed,
         "instructions": instructions,
         "pipeline": pipeline,
         "mixed pipeline": mixed_pipeline,
@@ -312,6 +334,7 @@ PAGES = {
         "people": people,
         "packing": packing,
     },
+    "docs/ablations.md": {"ablations": ablations, "search": search},
     "docs/networks.md": {"papers": papers, "deploy": deploy},
 }
 

@@ -5,7 +5,7 @@ ASPP and decoder are separable, as in that paper.
 """
 
 from keras_models import blocks
-from keras_models.networks.resnet import RESNET_101, bottleneck, resnet
+from keras_models.networks.resnet import RESNET_101, WIDTHS, bottleneck, resnet
 from keras_models.registry import register
 from keras_models.training import methods
 
@@ -73,24 +73,32 @@ def atrous_separable(x, filters, *, dilation=1, name):
     return blocks.conv_bn_relu(x, filters, 1, name=f"{name}_pointwise")
 
 
-def resnet101(x):
-    """Features at 1/4 and 1/16; the last stage is dilated instead of strided."""
-    low, _, _, x = resnet(x, RESNET_101, bottleneck, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
+def resnet101(x, width=1.0, counts=RESNET_101):
+    """Features at 1/4 and 1/16; the last stage is dilated instead of strided. `width`: see `xception`."""
+    widths = tuple(int(width * each) for each in WIDTHS)
+    low, _, _, x = resnet(x, counts, bottleneck, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2), widths=widths)
     return low, x
 
 
-def xception(x):
-    """Modified aligned Xception-65 (figure 4): features at 1/4 and 1/16; the exit flow's end is dilated."""
+def xception(x, width=1.0, middle=16):
+    """Modified aligned Xception-65 (figure 4): features at 1/4 and 1/16; the exit flow's end is dilated.
+
+    `width`: of every block but the stem, as a share of the published one. `middle`: blocks of the middle flow.
+    """
+
+    def block(x, *widths, **options):
+        return _xception_block(x, tuple(int(width * each) for each in widths), **options)
+
     x = blocks.conv_bn_relu(x, 32, strides=2, name="entry_1")
     x = blocks.conv_bn_relu(x, 64, name="entry_2")
-    x = low = _xception_block(x, (128, 128, 128), strides=2, first_relu=False, name="entry_3")
-    x = _xception_block(x, (256, 256, 256), strides=2, name="entry_4")
-    x = _xception_block(x, (728, 728, 728), strides=2, name="entry_5")
-    for i in range(1, 17):
-        x = _xception_block(x, (728, 728, 728), name=f"middle_{i}")
-    x = blocks.relu(_xception_block(x, (728, 1024, 1024), name="exit_1"), name="exit_1_relu")
-    for i, width in enumerate((1536, 1536, 2048), start=2):
-        x = blocks.relu(_separable(x, width, dilation=2, name=f"exit_{i}"), name=f"exit_{i}_relu")
+    x = low = block(x, 128, 128, 128, strides=2, first_relu=False, name="entry_3")
+    x = block(x, 256, 256, 256, strides=2, name="entry_4")
+    x = block(x, 728, 728, 728, strides=2, name="entry_5")
+    for i in range(1, middle + 1):
+        x = block(x, 728, 728, 728, name=f"middle_{i}")
+    x = blocks.relu(block(x, 728, 1024, 1024, name="exit_1"), name="exit_1_relu")
+    for i, filters in enumerate((1536, 1536, 2048), start=2):
+        x = blocks.relu(_separable(x, int(width * filters), dilation=2, name=f"exit_{i}"), name=f"exit_{i}_relu")
     return blocks.relu(low, name="entry_3_relu"), x
 
 

@@ -41,6 +41,11 @@ CODE = Recipe(
 )
 def eoam(image, classes):
     """The poster's three classes, with the background first as everywhere here: background, portrait, edge area."""
+    return network(image, classes, edge_optimized_attention)
+
+
+def network(image, classes, fuse):
+    """The network with `fuse(low, prediction, name=...)` where the EOAM stands."""
     x = blocks.normalise(image, blocks.PORTRAIT_MEAN, blocks.PORTRAIT_STD)
     x = blocks.conv_bn_prelu(x, 12, strides=2, use_bias=True, name="level1")
 
@@ -59,7 +64,7 @@ def eoam(image, classes):
 
     x = blocks.pointwise(x, classes, use_bias=True, name="level3_classes")
     x = blocks.batch_norm(blocks.bilinear_half_pixel(x, 2, name="level3_up"), name="level3_up_bn")
-    x = edge_optimized_attention(abstract, x, name="eoam")
+    x = fuse(abstract, x, name="eoam")
     x = blocks.batch_norm(blocks.bilinear_half_pixel(x, 2, name="level2_up"), name="level2_up_bn")
     return blocks.conv(blocks.bilinear_half_pixel(x, 2, name="level1_up"), classes, use_bias=True, name="head")
 
@@ -72,6 +77,12 @@ def edge_optimized_attention(low, prediction, *, name):
     """
     low = blocks.conv_bn_prelu(low, prediction.shape[-1], 1, use_bias=True, name=f"{name}_low")
     return blocks.attention_gate(low, prediction, name=name)
+
+
+def ungated(low, prediction, *, name):
+    """The EOAM without its gate, for comparison: the low-level features are added everywhere."""
+    low = blocks.conv_bn_prelu(low, prediction.shape[-1], 1, use_bias=True, name=f"{name}_low")
+    return blocks.add([low, prediction], name=f"{name}_add")
 
 
 def _separable_down(x, filters, *, name):

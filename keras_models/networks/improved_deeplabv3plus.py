@@ -33,7 +33,7 @@ UNPUBLISHED = {
 )
 def improved_deeplabv3plus(image, classes):
     """Xception-65, ASPP with a 2x2 atrous branch and smaller rates, channel attention on its output (figure 4)."""
-    return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.xception, _improved_aspp)
+    return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.xception, improved_aspp)
 
 
 @register(
@@ -44,7 +44,7 @@ def improved_deeplabv3plus(image, classes):
 )
 def improved_deeplabv3plus_resnet101(image, classes):
     """With ResNet-101 (table 2)."""
-    return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.resnet101, _improved_aspp)
+    return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.resnet101, improved_aspp)
 
 
 @register(
@@ -55,7 +55,7 @@ def improved_deeplabv3plus_resnet101(image, classes):
 )
 def improved_deeplabv3plus_original_aspp(image, classes):
     """With DeepLabv3+'s own ASPP before the channel attention (table 3)."""
-    return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.xception, _original_aspp)
+    return deeplabv3plus.encoder_decoder(image, classes, deeplabv3plus.xception, original_aspp)
 
 
 @register(
@@ -67,16 +67,18 @@ def improved_deeplabv3plus_original_aspp(image, classes):
 def improved_deeplabv3plus_without_se(image, classes):
     """Without the channel attention (figure 5)."""
     return deeplabv3plus.encoder_decoder(
-        image, classes, deeplabv3plus.xception, partial(_improved_aspp, attention=False)
+        image, classes, deeplabv3plus.xception, partial(improved_aspp, attention=False)
     )
 
 
-def _improved_aspp(x, attention=True):
+def improved_aspp(x, attention=True):
+    """ASPP of smaller rates with a 2x2 atrous branch; `attention`: on the channels of its output."""
     small = blocks.conv_bn_relu(x, 256, 2, dilation=RATE_2X2, name="aspp_2x2")
     return _merge([*deeplabv3plus.aspp_branches(x, RATES), small], attention)
 
 
-def _original_aspp(x):
+def original_aspp(x):
+    """DeepLabv3+'s ASPP, then the channel attention."""
     return _merge(deeplabv3plus.aspp_branches(x, deeplabv3plus.RATES), attention=True)
 
 

@@ -24,11 +24,14 @@ class Shape:
     """Widths and depths. `widths`: at strides 2, 4, 8, 16 and 32. `depths`: residual blocks at strides 8, 16 and 32.
 
     `decoder`: widths at strides 8, 4 and 2; 0 ends the decoder before that stride, and the logits are upsampled.
+    `kernel_size`: of the depthwise convolutions. `context`: whether there is the global one at stride 32.
     """
 
     widths: tuple[int, int, int, int, int]
     depths: tuple[int, int, int]
     decoder: tuple[int, int, int]
+    kernel_size: int = 5
+    context: bool = True
 
 
 SHAPES = {
@@ -47,8 +50,10 @@ def _conv(x, filters, kernel_size=3, *, strides=1, act=True, name):
     return blocks.relu(x, name=f"{name}_relu") if act else x
 
 
-def _depthwise(x, *, strides=1, name):
-    x = layers.DepthwiseConv2D(5, strides, "same", use_bias=False, depthwise_initializer="glorot_uniform", name=name)(x)
+def _depthwise(x, kernel_size, *, strides=1, name):
+    x = layers.DepthwiseConv2D(
+        kernel_size, strides, "same", use_bias=False, depthwise_initializer="glorot_uniform", name=name
+    )(x)
     return layers.BatchNormalization(momentum=0.98, name=f"{name}_bn")(x)
 
 
@@ -60,10 +65,10 @@ def _dense_block(x, *, name):
     return blocks.relu(blocks.add([x, y], name=f"{name}_add"), name=f"{name}_relu")
 
 
-def _separable_block(x, *, name):
-    """A residual of a depthwise 5x5 and two 1x1 convolutions."""
+def _separable_block(x, kernel_size, *, name):
+    """A residual of a depthwise and two 1x1 convolutions."""
     channels = x.shape[-1]
-    y = _conv(_depthwise(x, name=f"{name}_spread"), channels, 1, name=f"{name}_mix1")
+    y = _conv(_depthwise(x, kernel_size, name=f"{name}_spread"), channels, 1, name=f"{name}_mix1")
     y = _conv(y, channels, 1, act=False, name=f"{name}_mix2")
     return blocks.relu(blocks.add([x, y], name=f"{name}_add"), name=f"{name}_relu")
 
@@ -95,12 +100,12 @@ def pocketnet(image, classes, shape: Shape):
         for i in range(shape.depths[0] if stage == 3 else 0):
             x = _dense_block(x, name=f"stage3_block{i + 1}")
         for i in range(shape.depths[1] if stage == 4 else 0):
-            x = _separable_block(x, name=f"stage4_block{i + 1}")
+            x = _separable_block(x, shape.kernel_size, name=f"stage4_block{i + 1}")
         skips.append(x)
-    x = _conv(_depthwise(x, strides=2, name="stage5_down"), shape.widths[4], 1, name="stage5_widen")
+    x = _conv(_depthwise(x, shape.kernel_size, strides=2, name="stage5_down"), shape.widths[4], 1, name="stage5_widen")
     for i in range(shape.depths[2]):
-        x = _separable_block(x, name=f"stage5_block{i + 1}")
-    x = _context(x, name="context")
+        x = _separable_block(x, shape.kernel_size, name=f"stage5_block{i + 1}")
+    x = _context(x, name="context") if shape.context else x
 
     x = blocks.bilinear_half_pixel(_conv(x, shape.widths[3], 1, name="decode16_narrow"), 2, name="decode16_up")
     x = blocks.relu(blocks.add([x, skips[3]], name="decode16_add"), name="decode16_relu")

@@ -10,7 +10,7 @@ WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4  # of a bottleneck's output
 
 
-def resnet(x, counts, block, *, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), **options):
+def resnet(x, counts, block, *, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), widths=WIDTHS, **options):
     """The outputs of the four stages of a normalised image; the first is at 1/4 of its resolution.
 
     `block` is `basic` or `bottleneck`. A dilated stage's first block is not dilated, as in DRN-A.
@@ -18,7 +18,7 @@ def resnet(x, counts, block, *, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), **
     x = blocks.conv_bn_relu(x, 64, 7, strides=2, name="stem")
     x = blocks.max_pool3(x, name="stem_pool")
     stages = []
-    for stage, (count, width, stride, dilation) in enumerate(zip(counts, WIDTHS, strides, dilations, strict=True), 1):
+    for stage, (count, width, stride, dilation) in enumerate(zip(counts, widths, strides, dilations, strict=True), 1):
         for i in range(1, count + 1):
             first = {"strides": stride} if i == 1 else {"dilation": dilation}
             x = block(x, width, **first, **options, name=f"stage{stage}_{i}")

@@ -72,18 +72,29 @@ def agreement(printed: str, value: float) -> str:
 def paper_tables() -> list[dict]:
     """Each of the papers' tables with our figures beside theirs."""
     show = command.progress("counting")
-    done, tables = 0, []
+    done, total, tables = 0, sum(len(table.rows) for table in TABLES), []
     for table in TABLES:
-        rows = []
-        for row in table.rows:
-            rows.append(_compare(table, row))
-            done += 1
-            show(done, sum(len(t.rows) for t in TABLES))
-        columns = ("method", "network", "parameters", "published", "FLOPs", "published ", "MACs", "published  ")
-        columns = (*columns, table.accuracy, *table.others, "verdict", "reason")
-        tables.append({"title": f"{table.paper}, {table.title}", "columns": columns, "rows": rows})
+        tables.append(_beside(table))
+        done += len(table.rows)
+        show(done, total)
     printed = [{"title": f"{t.paper}, {t.title}", "columns": t.columns, "rows": list(t.rows)} for t in FIGURES]
     return [*tables, *printed]
+
+
+def paper_table(paper: str, beginning: str) -> dict:
+    """The first table of a paper whose title begins so, with our figures beside its own; ValueError without one."""
+    for table in TABLES:
+        if table.paper == paper and table.title.startswith(beginning):
+            return _beside(table)
+    names = ", ".join(f"{table.paper}: {table.title}" for table in TABLES)
+    raise ValueError(f"There is no such table. Valid: {names}. Received: {paper!r}, {beginning!r}")
+
+
+def _beside(table: Table) -> dict:
+    columns = ("method", "network", "parameters", "published", "FLOPs", "published ", "MACs", "published  ")
+    columns = (*columns, table.accuracy, *table.others, "verdict", "reason")
+    rows = [_compare(table, row) for row in table.rows]
+    return {"title": f"{table.paper}, {table.title}", "columns": columns, "rows": rows}
 
 
 def marks_of(table: Table, row: Row) -> tuple[dict[str, int], list[str]]:

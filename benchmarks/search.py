@@ -1,0 +1,346 @@
+"""Which PocketNet? Candidates from a small space, timed, counted and the best of them trained.
+
+    python -m benchmarks.search convert             # draws candidates and makes their int8 files
+    python -m benchmarks.search time                # with nothing else running: all in one interleaved run, one thread
+    python -m benchmarks.search count               # ARM instructions of an inference, under qemu
+    python -m benchmarks.search train --dataset mix --data-dir mix.toml
+    python -m benchmarks.search plot
+
+Before anything is trained, more multiply-accumulates in the same time are taken for better: of the candidates that no
+other beats in both, some are trained, spread from the fastest to the slowest, all by one short schedule. Masks are
+compared at 224x224 whatever the input is. Every step goes on where it was cut off; the same --seed draws the same
+candidates. Writes results/search.json and results/search.png.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import itertools
+import json
+import multiprocessing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import machine
+from keras_models import command
+from keras_models.command import UserError, option
+
+STEPS = ("convert", "time", "count", "train", "plot")
+WIDTHS = ((16, 32, 32, 48, 48), (16, 32, 64, 96, 128), (16, 32, 64, 128, 160), (32, 48, 96, 192, 256))
+DEPTHS = ((1, 1, 1), (1, 2, 3), (1, 3, 2), (2, 4, 4))
+KERNEL_SIZES = (3, 5)
+CONTEXTS = (True, False)
+DECODERS = (1, 2, 3)  # steps, as wide as stride 8, half of that, and stride 2: logits at strides 8, 4 and 2
+INPUTS = (160, 192, 224, 256)
+COMPARED_AT = (224, 224)
+ROUNDS = 100  # of the interleaved run
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The command's flags."""
+
+    step: str = option(positional=True, choices=STEPS, help="what to do, see above")
+    candidates: int = option(12, least=1, help="how many are drawn from the space, beside the registered shapes")
+    seed: int = option(0, least=0, help="which ones are drawn, and of the training")
+    best: int = option(4, least=1, help="train: how many candidates")
+    dataset: str = option("mix", metavar="KIND", help="train: kind of dataset")
+    data_dir: str | None = option(None, metavar="DIR", help="train: the dataset's folder, or mix.toml")
+    photos: int = option(40_000, least=1, help="train: photos that each sees")
+    share: float = option(
+        1.0, above=0, most=1, help="train: at this share of the input's sides, up to a multiple of 32"
+    )
+    arm: tuple[str, ...] = option(("Cortex-A76",), metavar="PROCESSOR,...", help="count: emulated processors")
+    folder: str = option("build/search", metavar="DIR", help="where files and runs are kept")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A `pocketnet.Shape` by its choices, and the side of its input."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    kernel_size: int
+    context: bool
+    decoder: int
+    side: int
+
+    @property
+    def name(self) -> str:
+        """`w16-32-64-128-160_d1-2-3_k5_context_s2_224`."""
+        words = ["-".join(map(str, self.widths)), "-".join(map(str, self.depths)), str(self.kernel_size)]
+        parts = [f"{letter}{word}" for letter, word in zip("wdk", words, strict=True)]
+        return "_".join([*parts, *(["context"] if self.context else []), f"s{2 ** (4 - self.decoder)}", str(self.side)])
+
+    def build(self, side: int | None = None):
+        """The model with one logit, new weights, at its own input's side or another."""
+        return dataclasses.replace(registry_row(), builder=self.builder).build(1, side or self.side)
+
+    def builder(self, image, classes):
+        """Logits, as every network's builder gives them."""
+        from keras_models.networks import pocketnet
+
+        steps = (self.widths[2], self.widths[2] // 2, self.widths[0])
+        decoder = tuple(width if step < self.decoder else 0 for step, width in enumerate(steps))
+        shape = pocketnet.Shape(self.widths, self.depths, decoder, self.kernel_size, self.context)
+        return pocketnet.pocketnet(image, classes, shape)
+
+
+def registry_row():
+    """The registered network that a candidate takes the place of."""
+    from keras_models import registry
+
+    return registry.network("pocketnet_m")
+
+
+def drawn(count: int, seed: int) -> list[Candidate]:
+    """The shapes of s, m and l at 224, and `count` others of the space."""
+    known = [
+        Candidate(WIDTHS[0], DEPTHS[2], 5, True, 2, 224),
+        Candidate(WIDTHS[2], DEPTHS[1], 5, True, 3, 224),
+        Candidate(WIDTHS[3], DEPTHS[3], 5, True, 3, 224),
+    ]
+    space = [
+        candidate
+        for choices in itertools.product(WIDTHS, DEPTHS, KERNEL_SIZES, CONTEXTS, DECODERS, INPUTS)
+        if (candidate := Candidate(*choices)) not in known
+    ]
+    order = np.random.default_rng(seed).permutation(len(space))
+    return [*known, *(space[i] for i in order[:count])]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """One step for all candidates that lack it."""
+    options = command.parse(
+        SearchOptions,
+        argv,
+        program="python -m benchmarks.search",
+        description=__doc__,
+        example="python -m benchmarks.search train --dataset folder --data-dir photos --photos 10000 --share 0.5",
+    )
+    candidates = drawn(options.candidates, options.seed)
+    path = machine.RESULTS / "search.json"
+    result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rows = {row["name"]: row for row in result.get("rows", ())}
+    folder, protocol = Path(options.folder), result.get("protocol", {})
+    files = {candidate: folder / f"{candidate.name}.tflite" for candidate in candidates}
+    if options.step == "convert":
+        return convert({candidate: file for candidate, file in files.items() if not file.is_file()})
+    ready = {candidate: file for candidate, file in files.items() if file.is_file()}
+    if not ready:
+        raise UserError(f"There are no files in {folder}: python -m benchmarks.search convert")
+
+    def keep(candidate: Candidate, found: dict) -> None:
+        rows[candidate.name] = rows.get(candidate.name, facts(candidate)) | found
+        everyone = sorted(rows.values(), key=lambda row: row.get("int8_ms", 0))
+        machine.write("search", {"protocol": protocol, "rows": everyone})
+
+    if options.step == "time":
+        for candidate, median_ms in zip(ready, timed(list(ready.values())), strict=True):
+            keep(candidate, {"int8_ms": median_ms, "bytes": ready[candidate].stat().st_size})
+    elif options.step == "count":
+        from benchmarks.speed import instructions
+
+        for candidate, file in ready.items():
+            known = rows.get(candidate.name, {}).get("instructions", {})
+            found = instructions({"int8": file}, options.arm, {"int8": known})["int8"]
+            keep(candidate, {"instructions": found})
+    elif options.step == "train":
+        untimed = [candidate.name for candidate in ready if "int8_ms" not in rows.get(candidate.name, {})]
+        if untimed:
+            raise UserError(f"{untimed[0]} has no time yet: python -m benchmarks.search time")
+        train(options, [c for c in ready if c in promising(list(ready), rows, options.best)], rows, protocol, keep)
+    if any("foreground_iou" in row for row in rows.values()):
+        plot(list(rows.values()), machine.RESULTS / "search.png")
+    print(table({"protocol": protocol, "rows": list(rows.values()), "machine": machine.describe()}))
+    return 0
+
+
+def facts(candidate: Candidate) -> dict:
+    """What the table says of a candidate before it is timed."""
+    from keras_models import complexity
+
+    counts = complexity.count(candidate.build())
+    return {
+        "name": candidate.name,
+        **dataclasses.asdict(candidate),
+        "parameters": counts.parameters,
+        "macs": counts.macs,
+    }
+
+
+def convert(files: dict[Candidate, Path]) -> int:
+    """Make the int8 files, each in a process of its own; 1 when one cannot be made."""
+    failed = False
+    with concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
+    ) as pool:
+        reasons = pool.map(make, files, files.values())
+        for number, (candidate, reason) in enumerate(zip(files, reasons, strict=True), start=1):
+            print(f"{number} of {len(files)}: {candidate.name} {reason or 'done'}", flush=True)
+            failed = failed or bool(reason)
+    return int(failed)
+
+
+def make(candidate: Candidate, file: Path) -> str:
+    """Write a candidate's int8 file; why not, or nothing."""
+    from benchmarks.speed import write_files
+
+    return write_files(candidate.build, {"int8": file})
+
+
+def timed(files: list[Path]) -> list[float]:
+    """Median milliseconds of each file on one thread, all in one interleaved run."""
+    from benchmarks.speed import runner
+
+    runners = [runner(file, 1) for file in files]
+    taken = np.array([[run() for run in runners] for _ in range(ROUNDS + 5)])
+    return np.median(taken[5:], axis=0).tolist()
+
+
+def front(points: list[tuple[float, float]]) -> list[int]:
+    """The indices of the points (cost, worth) that no other beats in both, by rising cost."""
+    best, kept = -np.inf, []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[i][1] > best:
+            best = points[i][1]
+            kept.append(i)
+    return kept
+
+
+def promising(candidates: list[Candidate], rows: dict, count: int) -> list[Candidate]:
+    """At most `count` of the front of milliseconds and multiply-accumulates, from its fast end to its slow one."""
+    points = [(rows[c.name]["int8_ms"], rows[c.name]["macs"]) for c in candidates]
+    kept = front(points)
+    chosen = np.linspace(0, len(kept) - 1, min(count, len(kept))).round().astype(int)
+    return [candidates[kept[i]] for i in chosen]
+
+
+def train(options: SearchOptions, candidates: list[Candidate], rows: dict, protocol: dict, keep) -> None:
+    """Train those that are not trained yet, all by one schedule."""
+    command.load_keras()
+    from benchmarks import ablations
+    from benchmarks.ablation_tables import PEOPLE, TABLES, Row, Table
+    from keras_models import data, models
+
+    training = data.load(options.dataset, options.data_dir, "train")
+    validation = data.load(options.dataset, options.data_dir, "val")
+    shared = {
+        "photos": options.photos,
+        "share": options.share,
+        "seed": options.seed,
+        "training": f"{training.title}, {len(training)} photos",
+        "measured": f"{validation.title}, {len(validation)} photos",
+    }
+    trained = [row["name"] for row in rows.values() if "foreground_iou" in row]
+    if trained and protocol != shared:
+        raise UserError(
+            f"{trained[0]} was trained otherwise: {protocol}, now {shared}. Give the same numbers, or remove "
+            f"{machine.RESULTS / 'search.json'}."
+        )
+    protocol.update(shared)
+    for candidate in candidates:
+        if candidate.name in trained:
+            continue
+        side = -(-round(candidate.side * options.share) // 32) * 32
+        row = Row(candidate.name, "pocketnet_m", builder=candidate.builder)
+        stage = TABLES["pocketnet"].stage
+        each = Table("search", options.dataset, PEOPLE, (side, side), options.photos, (row,), stage, split="val")
+        folder = Path(options.folder) / "runs" / candidate.name
+        print(f"{candidate.name} at {side}x{side}", flush=True)
+        found = ablations.train(each, row, options.seed, folder, training, validation, validation)
+        keep(
+            candidate,
+            {"trained_at": side, "minutes": found["minutes"], **measure(models.predictor(folder), validation)},
+        )
+
+
+def measure(network, dataset) -> dict:
+    """Foreground and boundary IoU of `network` on `dataset`, its logits enlarged to where all are compared."""
+    import cv2
+
+    from keras_models import data, metrics
+    from keras_models.data.datasets import read_each
+
+    def convert(image, labels):
+        return data.prepare_image(image, network.input_size), data.prepare_mask(labels, COMPARED_AT)
+
+    ious = []
+    for image, truth in read_each(dataset, convert, command.progress("measuring")):
+        logits = cv2.resize(network.logits(image[None])[0], COMPARED_AT[::-1], interpolation=cv2.INTER_LINEAR)
+        photo = metrics.of_photo(truth, (logits > 0).astype(np.uint8), 2)
+        ious.append((photo.foreground_iou, photo.boundary_iou))
+    return dict(zip(("foreground_iou", "boundary_iou"), np.mean(ious, axis=0).tolist(), strict=True))
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Foreground IoU against the milliseconds of int8, the front joined by a line."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in rows if "foreground_iou" in row]
+    points = [(row["int8_ms"], 100 * row["foreground_iou"]) for row in rows]
+    figure = Figure(figsize=(7, 4.4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    line = [points[i] for i in front(points)]
+    axes.plot(*zip(*line, strict=True), "-", color="#d64818", zorder=1)
+    for row, point in zip(rows, points, strict=True):
+        axes.plot(*point, "o", color="#d64818" if point in line else "#8a8a8a", zorder=2)
+        axes.annotate(row["name"].replace("_", " "), point, (6, -3), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="milliseconds, int8, one thread", ylabel="foreground IoU, %")
+    axes.set_xlim(0, 1.6 * max(x for x, _ in points))
+    axes.margins(y=0.2)
+    axes.grid(color="#e4e4e4")
+    with command.whole_file(path) as temporary:
+        figure.savefig(temporary)
+
+
+def table(result: dict) -> str:
+    """Markdown: every candidate by its time; of the trained ones the accuracy, those of the front in bold."""
+    rows = sorted(result["rows"], key=lambda row: row.get("int8_ms", 0))
+    trained = [row for row in rows if "foreground_iou" in row]
+    best = {trained[i]["name"] for i in front([(row["int8_ms"], row["foreground_iou"]) for row in trained])}
+    processors = list(dict.fromkeys(name for row in rows for name in row.get("instructions", ())))
+    header = [
+        "candidate",
+        "input",
+        "parameters",
+        "MACs",
+        "int8, ms",
+        *(f"{name}, M instructions" for name in processors),
+    ]
+    header += ["foreground IoU, %", "boundary IoU, %"]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for row in rows:
+        name = row["name"].rpartition("_")[0].replace("_", " ")
+        counts = row.get("instructions", {})
+        lines.append(
+            [
+                f"**{name}**" if row["name"] in best else name,
+                row["side"],
+                f"{row['parameters']:,}",
+                f"{row['macs'] / 1e6:.0f} M",
+                f"{row['int8_ms']:.2f}" if "int8_ms" in row else "-",
+                *(f"{counts[each] / 1e6:.1f}" if each in counts else "-" for each in processors),
+                *(f"{100 * row[key]:.1f}" if key in row else "-" for key in ("foreground_iou", "boundary_iou")),
+            ]
+        )
+    m, shared = result["machine"], result["protocol"]
+    caption = (
+        "w: widths at strides 2 to 32; d: residual blocks at strides 8, 16 and 32; k: kernel of the depthwise "
+        "convolutions; s: stride of the logits. Medians of one interleaved run of all, one thread; "
+        f"{m['processor']}, {m['cores']} cores, {m['date']}; LiteRT {m['ai-edge-litert']}."
+    )
+    if shared:
+        caption += (
+            f" Those with accuracy saw {shared['photos']:,} photos ({shared['training']}) at {shared['share']:g} of "
+            f"their input's sides, one seed; masks at 224x224, {shared['measured']}. Bold: no other trained one is "
+            "faster and better."
+        )
+    return "\n".join(["| " + " | ".join(map(str, line)) + " |" for line in lines] + ["", caption])
+
+
+if __name__ == "__main__":
+    command.run(main)
