@@ -226,6 +226,7 @@ TABLES = {
             Row("Lovász and its boundary term", "pocketnet_m", changes={"loss": LovaszBoundary(kernel=3)}),
             Row("decoder to stride 4", "pocketnet_m", builder=pocketnet_m_to_stride_4),
             Row("growing sizes", "pocketnet_m", sizes=(2 / 3, 1.0)),
+            Row("taught by the preset, too", "pocketnet_m", changes={"teacher": "pocketnet-m"}),
         ),
         _POCKET,
         split="val",
