@@ -146,8 +146,7 @@ def main(argv: list[str] | None = None) -> int:
 
         for candidate, file in ready.items():
             known = rows.get(candidate.name, {}).get("instructions", {})
-            found = instructions({"int8": file}, options.arm, {"int8": known})["int8"]
-            keep(candidate, {"instructions": found})
+            keep(candidate, {"instructions": instructions(file, options.arm, known)})
     elif options.step == "train":
         untimed = [candidate.name for candidate in ready if "int8_ms" not in rows.get(candidate.name, {})]
         if untimed:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed --convert            # first: makes the files, which takes minutes
     python -m benchmarks.speed                      # then, with nothing else running: times those without times
-    python -m benchmarks.speed --arm Cortex-A76     # counts an inference's ARM instructions under qemu
+    python -m benchmarks.speed --arm Cortex-A76     # counts the ARM instructions of int8 under qemu
 
 Weights are random, but varied as trained ones are: times do not depend on them. All networks have one input size, so
 that they compare; `--input-size own` takes the published ones. Each network's four forms and a reference network are
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         if row.get("input_size") != list(sizes[name]):
             row = {"network": name, "input_size": list(sizes[name])}
         if options.arm:
-            row = row | {"instructions": instructions(files[name], options.arm, row.get("instructions", {}))}
+            row = row | {"instructions": instructions(files[name]["int8"], options.arm, row.get("instructions", {}))}
         elif "times" in row:
             continue
         else:
@@ -197,20 +197,18 @@ def runner(path: Path, threads: int) -> Callable[[], float]:
     return run
 
 
-def instructions(files: dict[str, Path], processors: tuple[str, ...], known: dict) -> dict:
-    """Instructions of an inference of each form by processor; those in `known` are not counted again."""
+def instructions(file: Path, processors: tuple[str, ...], known: dict[str, int]) -> dict[str, int]:
+    """Instructions of an inference of a `.tflite` by processor; those in `known` are not counted again."""
     from benchmarks import arm64
     from benchmarks.instructions import counter
 
     if unknown := set(processors) - set(arm64.PROCESSORS):
         raise UserError(f"--arm takes {', '.join(arm64.PROCESSORS)}. Received: {', '.join(unknown)}")
-    found = {form: dict(known.get(form, {})) for form in files}
-    for form, path in files.items():
-        missing = tuple(processor for processor in processors if processor not in found[form])
-        if missing:
-            with counter(Path("build/arm64").resolve(), missing, many=4) as counted:
-                found[form] |= {name: each["instructions"] for name, each in counted(str(path)).items()}
-    return found
+    missing = tuple(processor for processor in processors if processor not in known)
+    if not missing:
+        return known
+    with counter(Path("build/arm64").resolve(), missing, many=4) as counted:
+        return known | {name: each["instructions"] for name, each in counted(str(file)).items()}
 
 
 # -- The table ---------------------------------------------------------------------------------------------------------
@@ -239,7 +237,7 @@ PRINTED = {
 def table(result: dict) -> str:
     """Markdown: frames a second here, the time as a multiple of the reference's, instructions, the papers' figures."""
     threads = sorted({t["threads"] for row in result["rows"] for t in row.get("times", ())})
-    processors = list(dict.fromkeys(p for row in result["rows"] for p in row.get("instructions", {}).get("int8", {})))
+    processors = list(dict.fromkeys(p for row in result["rows"] for p in row.get("instructions", {})))
     header = [
         "network",
         "input",
@@ -253,7 +251,7 @@ def table(result: dict) -> str:
         ms = {(t["form"], t["threads"]): t["median_ms"] for t in row.get("times", ())}
         if not ms:
             continue
-        counts = row.get("instructions", {}).get("int8", {})
+        counts = row.get("instructions", {})
         lines.append(
             [
                 row["network"],

@@ -42,23 +42,39 @@ class VisualiseOptions:
     layer: str | None = option(
         None, help="features: whose output (default: the last at the network's lowest resolution)"
     )
+    input_size: tuple[int, ...] | None = option(
+        None,
+        least=1,
+        metavar="SIDE | HEIGHT,WIDTH",
+        help="features, activation: another input than the networks' own; a grid needs a large map to be seen",
+    )
     label: int | None = option(
         None, least=0, help="activation: number of the class (default: the likeliest but class 0)"
     )
     results: str = option("benchmarks", metavar="DIR", help="flops: where the measured results are (JSON files)")
 
 
-def load(source: str) -> keras.Model:
-    """A trained network, or a registered one with its first random weights. UserError for neither."""
+def load(source: str, input_size: tuple[int, ...] | None = None) -> keras.Model:
+    """A trained network, or a registered one with its first random weights; of another `input_size` where one is given.
+
+    UserError for neither, and for a size that the network cannot take.
+    """
     import keras
 
     from keras_models import models, registry
 
-    if source in registry.names():
-        keras.utils.set_random_seed(0)
-        print(f"{source} is a name: its weights are random, as training begins.")
-        return registry.build(source)
-    return models.load(source)
+    size = input_size and (*input_size, *input_size)[:2]
+    try:
+        if source in registry.names():
+            keras.utils.set_random_seed(0)
+            print(f"{source} is a name: its weights are random, as training begins.")
+            return registry.build(source, input_size=size)
+        model = models.load(source)
+        return registry.build(model.name, input_size=size, weights=source) if size else model
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def deepest(model: keras.Model) -> str:
@@ -225,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
 
         photo = read_image(Path(options.photo))
         command.load_keras()
-        models = [load(source) for source in options.sources]
+        models = [load(source, options.input_size) for source in options.sources]
         if options.what == "features":
             picture = draw_features(models, photo, options.layer)
         else:

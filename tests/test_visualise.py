@@ -103,3 +103,15 @@ def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path):
         visualise.main(["features"])
     with pytest.raises(UserError, match="activation needs --photo"):
         visualise.main(["activation", "extremec3-eg1800"])
+
+
+def test_a_network_is_looked_into_at_another_size_with_its_own_weights(tmp_path):
+    model = visualise.load("extremec3_coarse", (32,))
+    assert model.input_shape[1:3] == (32, 32)
+    model.save(tmp_path / "small.keras")
+    larger = visualise.load(str(tmp_path / "small.keras"), (32, 48))
+    assert larger.input_shape[1:3] == (32, 48)
+    for a, b in zip(model.get_weights(), larger.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(UserError, match="multiples of 4"):
+        visualise.load("extremec3_coarse", (30, 30))
