@@ -317,10 +317,31 @@ def deploy() -> str:
     return _rows(header, rows) + f"\n\n{_machine(result)}."
 
 
+def video() -> str:
+    """Flicker against lag: the weakest and the strongest filter of each family."""
+    result = _read("video")
+    families = {}
+    for row in result["rows"]:
+        families.setdefault(row["family"], []).append(row)
+    shown = [row for rows in families.values() for row in (rows if len(rows) == 1 else (rows[0], rows[-1]))]
+    rows = [
+        [f"{row['family']} {row['parameters']}".strip()]
+        + [
+            cell
+            for m in (row["clean"], row["noise"])
+            for cell in (f"{100 * m['flicker']:.3f} %", f"{m['lag']:.1f}", f"{m['moving_iou']:.4f}")
+        ]
+        for row in shown
+    ]
+    header = ["filter", *(f"{what}{kind}" for kind in ("", ", noise") for what in ("flicker", "lag", "moving IoU"))]
+    note = f"{len(result['clips'])} clips, {result['frames']} frames each, masks of {result['model']}"
+    return _rows(header, rows) + f"\n\n{note}; {_machine(result)}."
+
+
 PAGES = {
     "README.md": {"peers": peers},
     "docs/results.md": {"accuracy": accuracy, "classes": classes},
-    "docs/convert.md": {"backbones": backbones, "models": models, "interpreters": interpreters},
+    "docs/convert.md": {"backbones": backbones, "models": models, "interpreters": interpreters, "video": video},
     "docs/benchmark.md": {
         "kernels": kernels,
         "speed": speed,
