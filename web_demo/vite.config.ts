@@ -8,11 +8,14 @@ const root = import.meta.dirname;
 const presets = join(root, '..', 'keras_models', 'presets');
 const staticFiles = join(root, 'public');
 
-/** Every preset that has a .tflite, and the files named after `vite build --`, with their specs. */
+const BEST = 'pocketnet-m';
+
+/** The files named after `vite build --`, then every preset that has a .tflite, with their specs; the page opens the first. */
 function models(): { tflite: string; spec: Record<string, unknown> }[] {
   const named = process.argv.includes('--') ? process.argv.slice(process.argv.indexOf('--') + 1) : [];
-  const own = readdirSync(presets, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.tflite')).sort();
-  const found = [...own.map((name) => join(presets, name)), ...named].map((tflite) => {
+  const own = readdirSync(presets, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.tflite'));
+  own.sort((a, b) => Number(dirname(b) === BEST) - Number(dirname(a) === BEST) || a.localeCompare(b));
+  const found = [...named, ...own.map((name) => join(presets, name))].map((tflite) => {
     const file = tflite.replace(/\.tflite$/, '.json');
     if (!existsSync(tflite) || !existsSync(file)) throw new Error(`${tflite} and ${basename(file)} are needed, as tflite/convert.py writes them.`);
     const spec = JSON.parse(readFileSync(file, 'utf8'));

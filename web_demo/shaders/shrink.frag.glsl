@@ -9,7 +9,7 @@ void main() {
   color = vec4(0.0);
   for (int i = 0; i < 16; i++) { // each between four pixels
     vec2 at = (gl_FragCoord.xy - 0.5 + (vec2(i & 3, i >> 2) + 0.5) / 4.0) / target;
-    vec3 rgb = texture(picture, at).rgb;
+    vec3 rgb = photo(picture, at);
     float weight = 1.001 - opacity(texture(lines, at).xy, rgb, threshold);
     color += vec4(rgb * weight, weight) / 16.0;
   }

@@ -2,6 +2,7 @@
 
 import type { Look, Renderer, Shot } from './renderer.ts';
 import type { Segmenter } from './segmenter.ts';
+import { planarFrame, planesOf } from './sources.ts';
 import type { ModelSpec } from './spec.ts';
 import type { Mask } from './tensor.ts';
 
@@ -23,6 +24,7 @@ export class Engine {
   private shown: { shot: Shot; mask: Mask | null } | null = null;
   private still: ImageBitmap | null = null;
   private underWay = 0;
+  private spare: ArrayBuffer | undefined; // memory of planes that were drawn
   private slot = 0;
   private filled = false; // as the photo's mask was made
   private scene = 0; // results of an earlier model or source are dropped
@@ -98,23 +100,31 @@ export class Engine {
   private async take(picture: Picture, width: number, height: number): Promise<void> {
     const started = performance.now();
     const { spec, scene, renderer, choices } = this;
-    const { shot, rgba } = renderer.take(picture, width, height, this.slot, spec?.input ?? { width: 1, height: 1 });
+    const planar = spec && picture instanceof HTMLVideoElement ? planarFrame(picture) : null;
+    const taken = planar ? null : renderer.take(picture, width, height, this.slot, spec?.input ?? { width: 1, height: 1 });
     this.slot = (this.slot + 1) % SLOTS;
-    if (!spec) return this.show(shot, null);
-    const taken = performance.now();
+    if (!spec) return this.show(taken!.shot, null);
+    const asked = performance.now();
     this.underWay++;
     this.filled = choices.fillContours;
     const fresh = this.fresh || this.still !== null;
     this.fresh = false;
     try {
       const fillContours = choices.fillContours || spec.fillContours;
-      const { mask, ms } = await this.segmenter.run(rgba, { smoothing: choices.smoothing, fillContours, fresh });
+      const spare = this.spare;
+      this.spare = undefined; // the other frame under way needs memory of its own
+      const input = planar ? await planesOf(planar, spare) : taken!.rgba;
+      const { mask, ms, planes, small } = await this.segmenter.run(input, { smoothing: choices.smoothing, fillContours, fresh });
       if (scene !== this.scene) return;
       const answered = performance.now();
+      const shot = planes ? renderer.takePlanes(planes, small!, spec.input) : taken!.shot;
+      this.spare = planes?.data.buffer as ArrayBuffer;
       this.show(shot, mask);
+      await renderer.finished(); // else a slow device would have ever more to draw
+      if (scene !== this.scene) return;
       const { canvas } = renderer;
       const size = `${width} × ${height}, drawn ${canvas.width} × ${canvas.height}`;
-      this.stats.add({ size, take: taken - started, network: ms, draw: performance.now() - answered, latency: performance.now() - started });
+      this.stats.add({ size, take: asked - started, network: ms, draw: performance.now() - answered, latency: performance.now() - started });
       this.keepPace();
     } catch (error) {
       if (scene === this.scene) this.failed((error as Error).message);

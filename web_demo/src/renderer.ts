@@ -9,10 +9,11 @@ import moments from '../shaders/moments.frag.glsl?raw';
 import resize from '../shaders/resize.frag.glsl?raw';
 import shrink from '../shaders/shrink.frag.glsl?raw';
 import triangle from '../shaders/triangle.vert.glsl?raw';
-import type { Mask } from './tensor.ts';
+import { type Mask, type Planes, regions } from './tensor.ts';
 
 /** The numbers that compose.frag.glsl knows. */
 export const EFFECTS = { none: 0, blur: 1, background: 2, colour: 3, cutout: 4, mask: 5, parts: 6 } as const;
+const [BLUR_ALONE, BACKGROUND_ALONE] = [7, 8];
 
 export interface Look {
   effect: keyof typeof EFFECTS;
@@ -34,10 +35,21 @@ interface Texture {
 
 /** A picture on its way: kept until its own mask is there, so that both are shown in step. */
 export interface Shot {
+  /** RGBA, or the luma of a video's planes. */
   picture: Texture;
+  planes?: { chroma: Texture; toRgb: number[] };
   /** At the network's input size. */
   small: Texture;
 }
+
+/** What is drawn where the mask is sure: a number of compose.frag.glsl, or nothing but a colour. */
+const ALONE = {
+  blur: { inside: EFFECTS.none, outside: BLUR_ALONE },
+  background: { inside: EFFECTS.none, outside: BACKGROUND_ALONE },
+  colour: { inside: EFFECTS.none, outside: 'clear' },
+  cutout: { inside: EFFECTS.none, outside: 'clear' },
+  mask: { inside: EFFECTS.mask, outside: EFFECTS.none },
+} as const;
 
 type Source = TexImageSource & { width?: number; height?: number };
 const SHADERS = { box, compose, gauss, line, moments, resize, shrink };
@@ -79,6 +91,29 @@ export class Renderer {
     return { shot: { picture, small } as Shot, rgba };
   }
 
+  /** Takes in a video's frame as its decoder gives it, and its RGBA at the network's input size. */
+  takePlanes({ width, height, data, toRgb }: Planes, rgba: Uint8Array, input: { width: number; height: number }): Shot {
+    const { gl } = this;
+    gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+    const picture = this.texture('luma', width, height, gl.R8, gl.LINEAR);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RED, gl.UNSIGNED_BYTE, data);
+    const chroma = this.texture('chroma', width / 2, height / 2, gl.RG8, gl.NEAREST);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width / 2, height / 2, gl.RG, gl.UNSIGNED_BYTE, data, width * height);
+    const small = this.texture('small', input.width, input.height, gl.RGBA8, gl.LINEAR);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, input.width, input.height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
+    return { picture, planes: { chroma, toRgb }, small };
+  }
+
+  /** When all that was drawn is done. */
+  async finished(): Promise<void> {
+    const { gl } = this;
+    const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0)!;
+    gl.flush();
+    while (gl.getSyncParameter(fence, gl.SYNC_STATUS) === gl.UNSIGNALED && !gl.isContextLost())
+      await new Promise((later) => setTimeout(later, 2));
+    gl.deleteSync(fence);
+  }
+
   /** The picture behind people, or null. */
   setBackground(source: (ImageBitmap | HTMLCanvasElement) | null): void {
     const { gl } = this;
@@ -96,7 +131,7 @@ export class Renderer {
   }
 
   /** Draws a picture with its mask, `scale` times its size; without a mask, the picture alone. */
-  show({ picture, small }: Shot, mask: Mask | null, look: Look, scale = 1): void {
+  show({ picture, planes, small }: Shot, mask: Mask | null, look: Look, scale = 1): void {
     const { canvas, gl } = this;
     const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(scale * side)));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
@@ -104,19 +139,37 @@ export class Renderer {
     if (effect === 'background' && !this.background) effect = 'colour';
     const { threshold } = look;
     const lines = mask && effect !== 'none' && effect !== 'parts' ? this.lines(small, mask, look.refine) : picture;
-    if (effect === 'blur') this.behind = this.blur(picture, lines, look);
+    const photo = { picture, ...planes };
+    if (effect === 'blur') this.behind = this.blur(photo, lines, look);
     const behind = effect === 'blur' ? this.behind! : (this.background ?? picture);
     const classes = this.classes(effect === 'parts' ? mask : null);
     const larger = Math.max(width / behind.width, height / behind.height);
-    const values = {
-      ...{ picture, lines, behind, classes, palette: this.textures.get('palette') ?? picture, threshold },
+    const values: Record<string, Uniform> = {
+      ...{ ...photo, lines, behind, classes, palette: this.textures.get('palette') ?? picture, threshold },
       paint: look.paint,
       target: [width, height],
       cover: [width / (behind.width * larger), height / (behind.height * larger)],
       mirror: { int: look.mirror ? 1 : 0 },
     };
     this.filter(picture, scale === 1 ? gl.NEAREST : gl.LINEAR); // pixel on pixel needs no mixing: dear without a GPU
-    this.draw('compose', null, values, `#define EFFECT ${EFFECTS[effect]}\n`);
+    const compose = (number: number) => this.draw('compose', null, values, `#define EFFECT ${number}\n`);
+    if (!mask || !(effect in ALONE)) return compose(EFFECTS[effect]);
+    // Far from edges either the photo is seen or what is behind: less to compute, and without a GPU that counts.
+    const { inside, outside } = ALONE[effect as keyof typeof ALONE];
+    gl.enable(gl.SCISSOR_TEST);
+    for (const { left, top, right, bottom, sure } of regions(mask, threshold)) {
+      const [x0, x1] = (look.mirror ? [1 - right, 1 - left] : [left, right]).map((at) => Math.round(at * width));
+      const [y0, y1] = [1 - bottom, 1 - top].map((at) => Math.round(at * height));
+      gl.scissor(x0, y0, x1 - x0, y1 - y0);
+      const number = sure === 0 ? EFFECTS[effect] : sure > 0 ? inside : outside;
+      if (number === 'clear') {
+        gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+        const [red, green, blue] = effect === 'colour' ? look.paint : [0, 0, 0];
+        gl.clearColor(red, green, blue, effect === 'colour' ? 1 : 0);
+        gl.clear(gl.COLOR_BUFFER_BIT);
+      } else compose(number);
+    }
+    gl.disable(gl.SCISSOR_TEST);
   }
 
   /** Slope and offset of the mask's local lines (the guided filter), or the mask itself. */
@@ -142,14 +195,15 @@ export class Renderer {
   }
 
   /** The picture blurred without its people: colours times weight, and weight. */
-  private blur(picture: Texture, lines: Texture, { blur, threshold }: Look): Texture {
+  private blur(photo: { picture: Texture }, lines: Texture, { blur, threshold }: Look): Texture {
     const { gl } = this;
+    const { picture } = photo;
     const sigma = blur * Math.max(picture.width, picture.height);
     const factor = Math.max(1, sigma / 2.8);
     const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side / factor)));
     const place = (name: string) => this.texture(name, width, height, gl.RGBA16F, gl.LINEAR);
     this.filter(picture, gl.LINEAR);
-    this.draw('shrink', place('blur a'), { picture, lines, threshold, target: [width, height] });
+    this.draw('shrink', place('blur a'), { ...photo, lines, threshold, target: [width, height] });
     const halves = Array.from({ length: 9 }, (_, i) => Math.exp(-0.5 * (i * factor / sigma) ** 2));
     const total = 2 * halves.reduce((sum, weight) => sum + weight) - halves[0];
     const step = { weights: { floats: halves.map((weight) => weight / total) } };
@@ -198,7 +252,7 @@ export class Renderer {
   /** One pass of a shader into a texture (null: the canvas). A number is a float, a Texture its sampler. */
   private draw(name: keyof typeof SHADERS, to: Texture | null, values: Record<string, Uniform>, defines = ''): void {
     const { gl } = this;
-    const { id, places } = this.program(name, defines);
+    const { id, places } = this.program(name, 'chroma' in values ? `#define PLANES\n${defines}` : defines);
     if (to && !to.frame) {
       to.frame = gl.createFramebuffer()!;
       gl.bindFramebuffer(gl.FRAMEBUFFER, to.frame);
@@ -213,6 +267,7 @@ export class Renderer {
       const place = places.get(key)!;
       if (!place) continue; // another effect's
       if (typeof value === 'number') gl.uniform1f(place, value);
+      else if (Array.isArray(value) && value.length === 16) gl.uniformMatrix4fv(place, false, value);
       else if (Array.isArray(value)) (value.length === 2 ? gl.uniform2fv : gl.uniform3fv).call(gl, place, value);
       else if ('int' in value) gl.uniform1i(place, value.int);
       else if ('floats' in value) gl.uniform1fv(place, value.floats);
@@ -229,17 +284,18 @@ export class Renderer {
   private program(name: keyof typeof SHADERS, defines: string) {
     const known = this.programs.get(name + defines);
     if (known) return known;
-    const made = { id: this.compile(name, defines + SHADERS[name]), places: new Map() };
+    const made = { id: this.compile(name, defines), places: new Map() };
     this.programs.set(name + defines, made);
     return made;
   }
 
-  private compile(name: string, fragment: string): WebGLProgram {
+  private compile(name: keyof typeof SHADERS, defines: string): WebGLProgram {
     const { gl } = this;
     const program = gl.createProgram()!;
-    for (const [type, source] of [[gl.VERTEX_SHADER, triangle], [gl.FRAGMENT_SHADER, fragment]] as const) {
+    const head = common.replace('\n', `\n${defines}`); // its first line is the version
+    for (const [type, source] of [[gl.VERTEX_SHADER, triangle], [gl.FRAGMENT_SHADER, SHADERS[name]]] as const) {
       const shader = gl.createShader(type)!;
-      gl.shaderSource(shader, common + source);
+      gl.shaderSource(shader, head + source);
       gl.compileShader(shader);
       gl.attachShader(program, shader);
     }

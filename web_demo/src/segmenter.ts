@@ -2,12 +2,15 @@
 
 import Worker from './segmenter.worker.ts?worker';
 import type { ModelSpec } from './spec.ts';
-import type { Mask } from './tensor.ts';
+import type { Mask, Planes } from './tensor.ts';
 
-/** `wasm` is the folder of LiteRT.js' files; `gpu` allows WebGPU; `rgba` has the network's input size. */
+/**
+ * `wasm` is the folder of LiteRT.js' files; `gpu` allows WebGPU. `picture` is RGBA of the network's input size, or a
+ * video's planes.
+ */
 export type Request = { id: number } & (
   | { kind: 'open'; wasm: string; model: Uint8Array; spec: ModelSpec; gpu: boolean }
-  | ({ kind: 'run'; rgba: Uint8Array } & MaskChoices)
+  | ({ kind: 'run'; picture: Uint8Array | Planes } & MaskChoices)
 );
 export interface MaskChoices {
   /** Share of the previous mask that stays where the picture is still. */
@@ -24,9 +27,14 @@ export interface Answer {
   /** Why it is not the GPU. */
   reason?: string;
   mask?: Mask;
+  /** Of a video's frame, with its RGBA at the network's input size. */
+  planes?: Planes;
+  small?: Uint8Array;
   /** Of packing, the network and reading its output. */
   ms?: number;
 }
+
+export type Ran = Answer & Required<Pick<Answer, 'mask' | 'ms'>>;
 
 export class Segmenter {
   private readonly worker = new Worker();
@@ -50,17 +58,17 @@ export class Segmenter {
     return this.ask({ kind: 'open', wasm, model, spec, gpu });
   }
 
-  /** The mask of RGBA pixels at the model's input size. */
-  async run(rgba: Uint8Array, choices: MaskChoices): Promise<{ mask: Mask; ms: number }> {
-    const { mask, ms } = await this.ask({ kind: 'run', rgba, ...choices });
-    return { mask: mask!, ms: ms! };
+  /** The mask of RGBA pixels at the model's input size, or of a video's frame. Takes their memory; planes come back. */
+  async run(picture: Uint8Array | Planes, choices: MaskChoices): Promise<Ran> {
+    const { buffer } = picture instanceof Uint8Array ? picture : picture.data;
+    return (await this.ask({ kind: 'run', picture, ...choices }, [buffer as ArrayBuffer])) as Ran;
   }
 
-  private ask(request: Omit<Extract<Request, { kind: 'open' }>, 'id'> | Omit<Extract<Request, { kind: 'run' }>, 'id'>) {
+  private ask(request: Omit<Extract<Request, { kind: 'open' }>, 'id'> | Omit<Extract<Request, { kind: 'run' }>, 'id'>, moved: Transferable[] = []) {
     const id = this.next++;
     return new Promise<Answer>((resolve, reject) => {
       this.waiting.set(id, (answer) => (answer.problem ? reject(new Error(answer.problem)) : resolve(answer)));
-      this.worker.postMessage({ ...request, id });
+      this.worker.postMessage({ ...request, id }, moved);
     });
   }
 }

@@ -3,7 +3,7 @@
 import { type CompiledModel, getWebGpuDevice, isWebGPUSupported, loadAndCompile, loadLiteRt, supportsFeature, Tensor } from '@litertjs/core';
 import type { Answer, Request } from './segmenter.ts';
 import type { ModelSpec } from './spec.ts';
-import { fillContours, type Mask, packInput, readOutput, Smoothing } from './tensor.ts';
+import { fillContours, type Mask, packInput, readOutput, shrinkPlanes, Smoothing } from './tensor.ts';
 
 let runtime: Promise<unknown> | undefined;
 let threads = 1;
@@ -14,7 +14,8 @@ const smoothing = new Smoothing();
 /** LiteRT.js from the page's own folder, with threads where the page is isolated and the browser has what they need. */
 async function load(folder: string): Promise<void> {
   const may = self.crossOriginIsolated && (await supportsFeature('threads')) && (await supportsFeature('relaxedSimd'));
-  if (may) threads = Math.min(4, navigator.hardwareConcurrency);
+  // A processor is left to the page and one to the drawing, which has none of its own where there is no GPU.
+  if (may) threads = Math.min(4, Math.max(1, navigator.hardwareConcurrency - 2));
   // Emscripten would look beside this worker, and start its threads with it.
   const options = { locateFile: (name: string) => folder + name, mainScriptUrlOrBlob: `${folder}litert_wasm_threaded_internal.js` };
   Object.assign(self, { Module: options });
@@ -88,11 +89,13 @@ async function infer(compiled: CompiledModel, rgba: Uint8Array): Promise<{ mask:
 
 async function run(request: Extract<Request, { kind: 'run' }>): Promise<Answer> {
   if (!model) throw new Error('No model is open.');
-  const { mask, ms } = await infer(model, request.rgba);
+  const planes = request.picture instanceof Uint8Array ? undefined : request.picture;
+  const rgba = planes ? shrinkPlanes(planes, spec.input.width, spec.input.height) : (request.picture as Uint8Array);
+  const { mask, ms } = await infer(model, rgba);
   if (request.fresh || request.smoothing === 0) smoothing.reset();
-  if (request.smoothing > 0) smoothing.apply(mask, request.rgba, spec.input.width, spec.input.height, request.smoothing);
+  if (request.smoothing > 0) smoothing.apply(mask, rgba, spec.input.width, spec.input.height, request.smoothing);
   if (request.fillContours) fillContours(mask, spec.threshold);
-  return { id: request.id, mask, ms };
+  return { id: request.id, mask, ms, ...(planes && { planes, small: rgba }) };
 }
 
 let queue = Promise.resolve();
@@ -100,7 +103,7 @@ self.onmessage = ({ data }: MessageEvent<Request>) => {
   queue = queue.then(async () => {
     try {
       const answer: Answer = data.kind === 'open' ? { id: data.id, ...(await open(data)) } : await run(data);
-      self.postMessage(answer);
+      self.postMessage(answer, { transfer: answer.planes ? [answer.planes.data.buffer as ArrayBuffer] : [] });
     } catch (error) {
       self.postMessage({ id: data.id, problem: error instanceof Error ? error.message : String(error) } satisfies Answer);
     }

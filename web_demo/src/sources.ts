@@ -1,5 +1,7 @@
 /** Where pictures come from. Every failure is an Error whose message is a sentence for the person. */
 
+import { type Planes, yuvToRgb } from './tensor.ts';
+
 /** `onFrame` gets the element with each new frame until the returned function is called. */
 export type Moving = { video: HTMLVideoElement; facing?: string; stop: () => void };
 
@@ -88,4 +90,35 @@ function watch(video: HTMLVideoElement, onFrame: (video: HTMLVideoElement) => vo
   };
   next();
   return () => (running = false);
+}
+
+/** The frame that a video shows if its decoder gives it as planes, which are cheaper to take in than pixels; null else. */
+export function planarFrame(video: HTMLVideoElement): VideoFrame | null {
+  if (!('VideoFrame' in globalThis)) return null;
+  const frame = new VideoFrame(video);
+  const { width, height } = frame.visibleRect ?? { width: 0, height: 0 };
+  const asShown = width === video.videoWidth && height === video.videoHeight && width % 2 + height % 2 === 0;
+  if (asShown && (frame.format === 'NV12' || frame.format === 'I420')) return frame;
+  frame.close();
+  return null;
+}
+
+/** The frame as its decoder gives it, in memory of `spare` where that is large enough. Closes the frame. */
+export async function planesOf(frame: VideoFrame, spare?: ArrayBuffer): Promise<Planes> {
+  const { width, height } = frame.visibleRect!;
+  const { matrix, fullRange } = frame.colorSpace;
+  const size = frame.allocationSize();
+  const data = new Uint8Array(spare?.byteLength === size ? spare : new ArrayBuffer(size));
+  const interleaved = frame.format === 'NV12';
+  await frame.copyTo(data);
+  frame.close();
+  if (!interleaved) {
+    const chroma = data.slice(width * height);
+    const count = chroma.length / 2;
+    for (let i = 0, to = width * height; i < count; i++) {
+      data[to++] = chroma[i];
+      data[to++] = chroma[count + i];
+    }
+  }
+  return { width, height, data, toRgb: yuvToRgb(matrix === 'bt709', fullRange ?? false) };
 }

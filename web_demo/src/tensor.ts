@@ -17,6 +17,54 @@ export function packInput(rgba: Uint8Array, spec: ModelSpec): Uint8Array | Float
   return dtype === 'uint8' ? new Uint8Array(packed.buffer) : (packed as Float32Array);
 }
 
+/** A video's frame as decoders give it: luma, then Cb and Cr in turn at half the size (NV12). */
+export interface Planes {
+  width: number;
+  height: number;
+  data: Uint8Array;
+  /** Column by column, of (Y, Cb, Cr, 1), all 0-1. */
+  toRgb: number[];
+}
+
+/** The matrix of BT.709 or BT.601, in full range or limited to 16-235. */
+export function yuvToRgb(bt709: boolean, fullRange: boolean): number[] {
+  const [red, blue] = bt709 ? [0.2126, 0.0722] : [0.299, 0.114];
+  const [y, c, black] = fullRange ? [1, 1, 0] : [255 / 219, 255 / 224, 16 / 255];
+  const [cr, cb, green] = [2 * (1 - red) * c, 2 * (1 - blue) * c, 1 - red - blue];
+  const [gb, gr] = [(-blue * cb) / green, (-red * cr) / green];
+  const offset = (u: number, v: number) => -y * black - ((u + v) * 128) / 255;
+  return [y, y, y, 0, 0, gb, cb, 0, cr, gr, 0, 0, offset(0, cr), offset(gb, gr), offset(cb, 0), 1];
+}
+
+/** RGBA at another size, bilinear as cv2.resize, of a video's frame. */
+export function shrinkPlanes({ width, height, data, toRgb: m }: Planes, columns: number, rows: number): Uint8Array {
+  const rgba = new Uint8ClampedArray(4 * rows * columns);
+  const stride = 2 * ((width + 1) >> 1);
+  const place = (i: number, from: number, to: number) => {
+    const at = Math.min(from - 1, Math.max(0, ((i + 0.5) * from) / to - 0.5));
+    const low = Math.min(Math.floor(at), Math.max(0, from - 2));
+    return [low, Math.min(low + 1, from - 1), at - low];
+  };
+  const across = Array.from({ length: columns }, (_, x) => place(x, width, columns));
+  for (let row = 0, to = 0; row < rows; row++) {
+    const [top, bottom, down] = place(row, height, rows);
+    const [top2, bottom2] = [width * height + (top >> 1) * stride, width * height + (bottom >> 1) * stride];
+    for (let column = 0; column < columns; column++, to += 4) {
+      const [left, right, along] = across[column];
+      const [a, b, c, d] = [(1 - down) * (1 - along), (1 - down) * along, down * (1 - along), down * along];
+      const [l, r] = [left & ~1, right & ~1];
+      const y = a * data[top * width + left] + b * data[top * width + right] + c * data[bottom * width + left] + d * data[bottom * width + right];
+      const u = a * data[top2 + l] + b * data[top2 + r] + c * data[bottom2 + l] + d * data[bottom2 + r];
+      const v = a * data[top2 + l + 1] + b * data[top2 + r + 1] + c * data[bottom2 + l + 1] + d * data[bottom2 + r + 1];
+      rgba[to] = m[0] * y + m[8] * v + 255 * m[12];
+      rgba[to + 1] = m[1] * y + m[5] * u + m[9] * v + 255 * m[13];
+      rgba[to + 2] = m[2] * y + m[6] * u + 255 * m[14];
+      rgba[to + 3] = 255;
+    }
+  }
+  return new Uint8Array(rgba.buffer);
+}
+
 export interface Mask {
   width: number;
   height: number;
@@ -69,6 +117,49 @@ function likeliest(values: Uint8Array | Float32Array, channels: number, take: (i
 }
 
 const sigmoid = (logit: number) => 1 / (1 + Math.exp(-Math.min(30, Math.max(-30, logit))));
+
+export interface Region {
+  /** Shares of the picture's width and height. */
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+  /** 1: foreground, -1: background, 0: an edge may be there. */
+  sure: number;
+}
+const TILE = 8; // pixels of a mask: more than the guided filter looks aside
+
+/**
+ * The picture in rectangles, by what the mask says around them: sure where all of it is within 1/50 of 0 or 1. There the
+ * guided filter's lines are flatter than 0.01 / (2 sqrt(0.001)), so that opacity is 0 or 1 whatever the photo's pixel is.
+ */
+export function regions({ width, height, foreground }: Mask, threshold: number): Region[] {
+  if (Math.abs(threshold - 0.5) > 0.1) return [{ left: 0, top: 0, right: 1, bottom: 1, sure: 0 }];
+  const [columns, rows] = [Math.ceil(width / TILE), Math.ceil(height / TILE)];
+  const high = new Uint8Array(columns * rows); // of each tile: whether there is more than sure background,
+  const low = new Uint8Array(columns * rows); // and less than sure foreground
+  for (let y = 0, i = 0; y < height; y++)
+    for (let x = 0; x < width; x++, i++) {
+      const tile = Math.floor(y / TILE) * columns + Math.floor(x / TILE);
+      if (foreground[i] > 0.02) high[tile] = 1;
+      if (foreground[i] < 0.98) low[tile] = 1;
+    }
+  const around = (flags: Uint8Array, row: number, column: number) => {
+    for (let y = Math.max(0, row - 1); y <= Math.min(rows - 1, row + 1); y++)
+      for (let x = Math.max(0, column - 1); x <= Math.min(columns - 1, column + 1); x++) if (flags[y * columns + x]) return true;
+    return false;
+  };
+  const found: Region[] = [];
+  for (let row = 0; row < rows; row++)
+    for (let column = 0; column < columns; column++) {
+      const sure = !around(low, row, column) ? 1 : !around(high, row, column) ? -1 : 0;
+      const right = Math.min(1, ((column + 1) * TILE) / width);
+      const last = found.at(-1);
+      if (column > 0 && last!.sure === sure) last!.right = right;
+      else found.push({ left: (column * TILE) / width, top: (row * TILE) / height, right, bottom: Math.min(1, ((row + 1) * TILE) / height), sure });
+    }
+  return found;
+}
 
 const MOTION = 6 / 255; // change of brightness from which on the new mask is taken whole
 

@@ -17,6 +17,35 @@ const FLAGS = [
   ...['--disable-sync', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--use-fake-device-for-media-stream'],
 ];
 
+/**
+ * A browser for timings: of this process' session, as its processor time is shared out by session. Its camera shows
+ * `clip` and is allowed.
+ */
+export async function attached(clip: string, viewport: { width: number; height: number }) {
+  const profile = mkdtempSync(join(tmpdir(), 'pocketseg-'));
+  const flags = [...FLAGS, '--headless=new', '--use-fake-ui-for-media-stream', `--use-file-for-fake-video-capture=${clip}`];
+  const child = spawn(CHROMIUM!, [...flags, `--user-data-dir=${profile}`, '--remote-debugging-port=0'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const address = await new Promise<string>((found) => {
+    let said = '';
+    child.stderr!.on('data', (text) => {
+      said += text;
+      const [socket] = /ws:\/\/\S+/.exec(said) ?? [];
+      if (socket) found(socket);
+    });
+  });
+  const browser = await chromium.connectOverCDP(address);
+  const context = await browser.newContext({ viewport });
+  await context.grantPermissions(['camera']);
+  const close = async () => {
+    await browser.close();
+    const ended = new Promise((done) => child.once('exit', done));
+    child.kill();
+    await ended;
+    rmSync(profile, { recursive: true, force: true, maxRetries: 9 });
+  };
+  return { context, version: browser.version(), close };
+}
+
 /** A browser with a profile of its own whose camera shows `clip` (a .y4m), or that has none; `close` also tidies up. */
 export async function browse(clip: string | null, options: Parameters<typeof chromium.launchPersistentContext>[1] = {}, flags: string[] = []) {
   if (!CHROMIUM) throw new Error('No Chromium: apt-get install chromium');

@@ -108,6 +108,24 @@ test('the mask is tinted as predict tints it', async () => {
   expect(compare(rgb(drawn), bytes('tinted')).most).toBeLessThan(3);
 });
 
+test("a video's planes are drawn in the colours of its pixels", async () => {
+  const drawn = await page.evaluate(() => {
+    const { renderer } = window as any;
+    const data = Uint8Array.from({ length: 24 }, (_, i) => (i < 16 ? 81 : i % 2 ? 240 : 90)); // BT.601's red
+    const c = 255 / 224;
+    const toRgb = [255 / 219, 255 / 219, 255 / 219, 0, 0, -0.344 * c, 1.772 * c, 0, 1.402 * c, -0.714 * c, 0, 0, -0.874, 0.532, -1.086, 1];
+    const shot = renderer.takePlanes({ width: 4, height: 4, data, toRgb }, new Uint8Array(16), { width: 2, height: 2 });
+    const mask = { width: 2, height: 2, foreground: new Float32Array([1, 1, 1, 1]), classes: null };
+    const look = { effect: 'cutout', blur: 0.03, paint: [0, 0, 0], refine: false, threshold: 0.5, mirror: false };
+    renderer.show(shot, mask, look);
+    const gl = renderer.canvas.getContext('webgl2');
+    const pixels = new Uint8Array(64);
+    gl.readPixels(0, 0, 4, 4, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    return [...pixels];
+  });
+  drawn.forEach((value: number, i: number) => expect(Math.abs(value - [255, 0, 0, 255][i % 4])).toBeLessThan(4));
+});
+
 test('classes are shown in their colours, a black one as the photo is', async () => {
   const photo = new Uint8Array(4 * 8 * 8).fill(100);
   const colors = [[0, 0, 0], [200, 0, 0], [0, 0, 200]];

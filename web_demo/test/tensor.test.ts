@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { type ModelSpec, parseSpec } from '../src/spec.ts';
-import { fillContours, packInput, readOutput, Smoothing } from '../src/tensor.ts';
+import { fillContours, packInput, readOutput, regions, shrinkPlanes, Smoothing, yuvToRgb } from '../src/tensor.ts';
 import { bytes, compare, floats, golden, rgba } from './golden.ts';
 import { json } from './model.ts';
 
@@ -61,6 +61,43 @@ test('smoothing over time is that of Python', () => {
   }
   expect(compare(calm, floats('calm')).most).toBeLessThan(1e-4);
   expect(compare(values, floats('calm')).most).toBeGreaterThan(0.1);
+});
+
+test("a video's planes become the colours that they stand for, whatever their range", () => {
+  const planes = (y: number, cb: number, cr: number, bt709: boolean, full: boolean) => {
+    const data = Uint8Array.from({ length: 8 * 6 * 1.5 }, (_, i) => (i < 48 ? y : i % 2 ? cr : cb));
+    return [...shrinkPlanes({ width: 8, height: 6, data, toRgb: yuvToRgb(bt709, full) }, 3, 2).subarray(0, 4)];
+  };
+  expect(planes(235, 128, 128, false, false)).toEqual([255, 255, 255, 255]);
+  expect(planes(16, 128, 128, true, false)).toEqual([0, 0, 0, 255]);
+  expect(planes(81, 90, 240, false, false)).toEqual([254, 0, 0, 255]); // BT.601's red
+  expect(planes(63, 102, 240, true, false)).toEqual([255, 1, 0, 255]); // BT.709's
+  expect(planes(100, 128, 128, true, true)).toEqual([100, 100, 100, 255]);
+});
+
+test("a video's luma is resized as cv2.resize does", () => {
+  const photo = bytes('photo'); // 97 x 71: without its last row and column
+  const [width, height] = [70, 96];
+  const grey = Uint8Array.from({ length: width * height }, (_, i) => photo[3 * (Math.floor(i / width) * 71 + (i % width))]);
+  const data = new Uint8Array(width * height * 1.5).fill(128);
+  data.set(grey);
+  const found = shrinkPlanes({ width, height, data, toRgb: yuvToRgb(true, true) }, 35, 48);
+  const middle = grey[0] / 4 + grey[1] / 4 + grey[width] / 4 + grey[width + 1] / 4;
+  expect(Math.abs(found[0] - middle)).toBeLessThan(1);
+});
+
+test('a sure mask is drawn in large pieces, and an edge is never taken for sure', () => {
+  const [width, height] = [64, 48];
+  const foreground = Float32Array.from({ length: width * height }, (_, i) => (i % width < 20 ? 1 : 0));
+  const found = regions({ width, height, foreground, classes: null }, 0.5);
+  const area = found.reduce((sum, { left, right, top, bottom }) => sum + (right - left) * (bottom - top), 0);
+  expect(area).toBeCloseTo(1);
+  for (const { left, right, sure } of found) {
+    if (sure > 0) expect(right * width).toBeLessThanOrEqual(20 - 8);
+    if (sure < 0) expect(left * width).toBeGreaterThanOrEqual(20 + 8);
+  }
+  expect(found.some(({ sure }) => sure < 0)).toBe(true);
+  expect(regions({ width, height, foreground, classes: null }, 0.9)).toHaveLength(1);
 });
 
 test('what contours enclose is filled as OpenCV fills it', () => {
