@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from keras_models import data, pictures, predict
 from keras_models.data import drawings
+from keras_models.masks import guided_filter
 from tests import golden
 from tflite import runtime
 
@@ -145,7 +146,7 @@ def masks(random) -> dict[str, np.ndarray]:
         "filled": filled,
         "photo": photo,
         "rough": rough,
-        "guided": predict.guided_filter(golden.grey(photo), rough, 3),
+        "guided": guided_filter(golden.grey(photo), rough, 3),
         "large": large,
         "small": small,
         "guided-large": golden.fast_guided_filter(small, large, rough, 3),

@@ -123,8 +123,12 @@ def settle(model):
     return model
 
 
-def measure(name: str, role: str, size: tuple[int, int] = SIZE) -> dict:
+def measure(name: str, role: str, size: tuple[int, int] = SIZE, drawings: int = CALIBRATION) -> dict:
     """The row of a backbone in a role; `reason` says what stands in the way, if something does.
+
+    `drawings` set the ranges. A deep network of a small input needs more of them: at 32x32 its last maps are of one
+    pixel, so that twelve drawings show twelve values of a channel, and others go far beyond, where int8 ends. Of
+    MobileNetV2's encoder there the correlation is 0.940 with 12 and 0.994 with 96.
 
     rewrite_difference: the largest of those between Keras, the rewritten graphs and the float file, as a share
     of the largest logit. correlation: of the int8 file's logits with Keras'. plain_correlation: of the file that
@@ -139,7 +143,7 @@ def measure(name: str, role: str, size: tuple[int, int] = SIZE) -> dict:
     row = {"backbone": name, "role": role, "reason": ""}
     model = build(name, role, size)
     row["parameters"] = model.count_params()
-    calibration, images = small.photos(CALIBRATION, size), small.photos(IMAGES, size, seed=500)
+    calibration, images = small.photos(drawings, size), small.photos(IMAGES, size, seed=500)
     seen = check.test_images(size)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.tflite"

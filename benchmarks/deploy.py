@@ -48,7 +48,11 @@ def main(argv: list[str] | None = None) -> None:
     if unknown := set(options.networks) - set(names()):
         raise UserError(f"Unknown networks. Valid names: {', '.join(names())}. Received: {', '.join(unknown)}")
     path = machine.RESULTS / "deploy.json"
-    rows = {row["network"]: row for row in json.loads(path.read_text())["networks"]} if path.is_file() else {}
+    rows = (
+        {row["network"]: row for row in json.loads(path.read_text(encoding="utf-8"))["networks"]}
+        if path.is_file()
+        else {}
+    )
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:

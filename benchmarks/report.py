@@ -53,7 +53,7 @@ def _machine(result: dict) -> str:
 
 def _accuracies(several: bool) -> list[dict]:
     """The results/accuracy-*.json of data with more than two classes, or of the others."""
-    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("accuracy-*.json"))]
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("accuracy-*.json"))]
     return [result for result in results if (len(result["class_iou"]) > 2) == several]
 
 

@@ -39,4 +39,4 @@ def __dir__() -> list[str]:
 
 
 if "keras" in sys.modules:
-    importlib.import_module("keras_models.blocks")
+    importlib.import_module("keras_models.layers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import importlib
 import math
 import operator
@@ -12,7 +13,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -252,6 +252,8 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
     What the system refuses (no file, no permission, a full disk, also behind standard output) is one line and 2; 1
     without a word where nobody reads on, as behind `| head -1`.
     """
+    if hasattr(sys.stdout, "reconfigure"):  # a name in letters that the terminal or file does not know ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _status(main)
         sys.stdout.flush()  # while an error can still be told
@@ -259,10 +261,15 @@ def run(main: Callable[[], int | None]) -> typing.NoReturn:
         with contextlib.suppress(OSError, ValueError):  # what is left in its buffer has nowhere to go
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
-        if not isinstance(error, BrokenPipeError):
+        if not _nobody_reads(error):
             print(f"error: {error.strerror or error}: {error.filename or 'standard output'}", file=sys.stderr)
             status = 2
     sys.exit(status)
+
+
+def _nobody_reads(error: OSError) -> bool:
+    """Whether standard output is a pipe whose reader is gone; Windows calls that an invalid argument."""
+    return isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL)
 
 
 def _status(main: Callable[[], int | None]):
@@ -281,14 +288,19 @@ def _status(main: Callable[[], int | None]):
 
 
 def progress(label: str) -> Callable[[int, int], None]:
-    """A function of (done, total) that shows the share done and the time left on one line of a terminal."""
-    started = time.monotonic()
+    """A function of (done, total) that shows a bar with the time left on a terminal, and nothing elsewhere."""
+    bar = None
 
     def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            left = (time.monotonic() - started) / done * (total - done)
-            end = "\n" if done == total else ""
-            print(f"\r{label}: {done}/{total}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+        nonlocal bar
+        if bar is None:
+            from tqdm import tqdm  # takes a moment: not for --help
+
+            bar = tqdm(desc=label, total=total, disable=None)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+            bar = None
 
     return show
 
@@ -340,6 +352,8 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)
+        if path.is_dir():  # empty; Windows renames onto nothing that is there
+            path.rmdir()
         temporary.replace(path)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error

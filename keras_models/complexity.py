@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from keras_models.blocks import BilinearDeconvolution, BilinearUpsampling, Idle
+from keras_models.layers import BilinearDeconvolution, BilinearUpsampling, Idle
 
 _AT_OUTPUT = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 _AT_INPUT = (layers.Conv2DTranspose, layers.Dense)

@@ -24,7 +24,7 @@ from keras_models.command import UserError, option
 from keras_models.data import attributes, attributes_report
 from keras_models.data.datasets import SPLITS, read_each
 from keras_models.data.pipeline import subsample
-from keras_models.predict import FILLS, fill_contours
+from keras_models.masks import FILLS, fill_contours
 
 if TYPE_CHECKING:
     from keras_models.models import Predictor
@@ -98,7 +98,7 @@ class Tally:
     """The figures of `network` on `dataset`, gathered batch by batch; of masks it keeps only the `worst` ones.
 
     On data of background and foreground, every class of the network but the first is foreground; `fill` says in which
-    of its regions it is filled, if at all (`predict.fill_contours`). On data of more classes the network must have the
+    of its regions it is filled, if at all (`masks.fill_contours`). On data of more classes the network must have the
     same ones, and may have void as one more, which no photo is labelled with and none is predicted as; else UserError.
     """
 
@@ -198,6 +198,7 @@ def evaluate(
     Memory does not grow with the dataset. UserError names every photo that cannot be read; see `Tally` for others.
     """
     tally = Tally(network, dataset, worst, fill)
+    data.require_foreground(dataset)
     for images, labels in batches(dataset, network.input_size, batch_size, progress):
         tally.add(labels, network.logits(images))
     return tally.result()

@@ -5,10 +5,12 @@ A preset's folder in `presets/` holds `model.keras`, `card.json`, and the conver
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import math
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ from keras_models.pictures import palette
 if TYPE_CHECKING:
     import keras
 
-LARGEST = 4 << 30  # bytes of a `.keras` file's parts, unpacked
+LARGEST = 4 << 30  # bytes of a `.keras` file's parts, unpacked, and of what one of its layers gives for a photo
 _OTHER_PRECISIONS = ("float16", "bfloat16", "float64")
 _FOLDER = Path(__file__).parent / "presets"
 
@@ -53,11 +55,12 @@ def load(source: str | Path) -> keras.Model:
     """The network of a preset's name, a run folder or a `.keras` file, not compiled.
 
     It computes in float32, whatever it was saved with: less is for training.
-    UserError for a file that is damaged, larger than `LARGEST`, or holds code, and for weights that are no numbers.
+    UserError for a file that is damaged, larger than `LARGEST`, holds code, or asks for more weights than it has, and
+    for weights that are no numbers.
     """
     import keras
 
-    importlib.import_module("keras_models.blocks")  # its layers, for Keras to read
+    importlib.import_module("keras_models.layers")  # its layers, for Keras to read
     path = find(source)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -66,13 +69,21 @@ def load(source: str | Path) -> keras.Model:
         raise UserError(f"{path} {_what_is_no_archive(path)}") from error
     if size > LARGEST:
         raise UserError(f"{path} would unpack to {size / 2**30:.0f} GiB; {LARGEST >> 30} GiB is the limit.")
+    most = min(size, 1032 * path.stat().st_size)  # a weight has a byte at least, and zip packs a thousand into one
     try:
-        model = keras.saving.load_model(path, compile=False)
+        with _weights_counted(most) as weights:
+            model = keras.saving.load_model(path, compile=False)
     except Exception as error:
+        if sum(weights) > most:
+            raise UserError(
+                f"{path} asks for {sum(weights):,} weights, far more than it holds: it is damaged."
+            ) from None
         reason = str(error).splitlines()[0]
         if "Lambda" in str(error):
             reason = "it holds Python code (a Lambda layer), which is never run. Save the model without Lambda layers."
         raise UserError(f"{path} is no model that Keras can read: {reason}") from error
+    if (largest := 4 * _largest_value(model)) > LARGEST:
+        raise UserError(f"{path} computes values of {largest >> 30} GiB for one photo; {LARGEST >> 30} is the limit.")
     broken = [weight.path for weight in model.weights if not np.isfinite(keras.ops.convert_to_numpy(weight)).all()]
     if broken:
         raise UserError(
@@ -88,6 +99,37 @@ def load(source: str | Path) -> keras.Model:
             f"{path} computes in {odd.compute_dtype} and cannot be built in float32: "
             f"{str(error).splitlines()[0]} Save it with the policy float32."
         ) from error
+
+
+@contextlib.contextmanager
+def _weights_counted(most: int) -> Iterator[list[int]]:
+    """Yields a list of the numbers of weights that layers make while it lasts; they raise rather than exceed `most`.
+
+    Keras makes the weights that a file's config.json asks for, at random, before it looks at those that are there.
+    """
+    import keras
+
+    add_weight, counts = keras.layers.Layer.add_weight, []
+
+    def counted(self, *arguments, **options):
+        shape = next((v for v in (options.get("shape"), *arguments) if isinstance(v, tuple | list | int)), ())
+        counts.append(math.prod([shape] if isinstance(shape, int) else shape))
+        if sum(counts) > most:
+            raise MemoryError("more weights than the file has")
+        return add_weight(self, *arguments, **options)
+
+    keras.layers.Layer.add_weight = counted
+    try:
+        yield counts
+    finally:
+        keras.layers.Layer.add_weight = add_weight
+
+
+def _largest_value(model: keras.Model) -> int:
+    """How many numbers the largest value has that `model` computes for one photo, nested models' too."""
+    graphs = (getattr(layer, "_functional", None) or layer for layer in (model, *model._flatten_layers()))
+    nodes = (node for graph in graphs for each in getattr(graph, "operations", ()) for node in each._inbound_nodes)
+    return max((math.prod(side or 1 for side in t.shape) for node in nodes for t in node.output_tensors), default=0)
 
 
 def copy(model: keras.Model, precision: str) -> keras.Model:

@@ -56,7 +56,7 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 
 def fast_guided_filter(small: np.ndarray, large: np.ndarray, mask: np.ndarray, radius: int) -> np.ndarray:
-    """`predict.guided_filter` with its lines fitted at the mask's size (He and Sun, 2015), as app and page do it."""
+    """`masks.guided_filter` with its lines fitted at the mask's size (He and Sun, 2015), as app and page do it."""
 
     def mean(plane):
         return cv2.blur(plane, (2 * radius + 1, 2 * radius + 1))

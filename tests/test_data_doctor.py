@@ -140,6 +140,7 @@ ALONE = {  # defects of a whole set, or that hide others
         (root / "classes.txt").write_text("a\nb\nc\n"),
         *(save(path, load(path) // 255) for path in (root / "masks").iterdir()),
     ],
+    "no-foreground": lambda root: [save(path, np.zeros(SIZE, np.uint8)) for path in (root / "masks").iterdir()],
     "shifted-set": lambda root: [shifted(path) for path in (root / "masks").iterdir()],
 }
 

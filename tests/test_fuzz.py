@@ -18,7 +18,7 @@ import scipy.io
 from keras_models import data, models, train
 from keras_models.command import UserError
 from keras_models.data import images
-from tests import hostile
+from tests import misfortunes
 from tflite import inspect, metadata, runtime
 
 TIMES = int(os.environ.get("FUZZ", "1"))
@@ -28,7 +28,7 @@ PIECES = (b"", b"\0", b"\xff" * 8, b"\xef\xbb\xbf", b"\n\n", b"../", b"0" * 300,
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return hostile.make_place(tmp_path_factory.mktemp("fuzz") / "place")
+    return misfortunes.make_place(tmp_path_factory.mktemp("fuzz") / "place")
 
 
 def changed_bytes(generator, content):

@@ -10,7 +10,7 @@ import pytest
 from keras_models import data, losses, models, registry, train
 from keras_models.command import UserError
 from keras_models.data import pipeline
-from keras_models.training import recipes, stages
+from keras_models.training import parts, recipes, stages
 from keras_models.training.recipes import Auxiliary, CrossEntropy, Recipe, Stage
 from tests.test_data import make_folder
 
@@ -41,7 +41,7 @@ def test_poly_falls_to_nothing_by_its_power():
     assert rate(stage, 100) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", recipes.SCHEDULES.values())
+@pytest.mark.parametrize("kind", parts.SCHEDULES.values())
 def test_every_schedule_warms_up(kind):
     stage = dataclasses.replace(STAGE, schedule=kind(warmup_epochs=2))
     rates = [rate(stage, step) for step in range(20)]
@@ -55,7 +55,7 @@ def test_step_falls_in_steps(every):
     assert [rate(stage, step) for step in (0, 19, 20, 45)] == pytest.approx([0.1, 0.1, 0.05, 0.025])
 
 
-@pytest.mark.parametrize("kind", recipes.OPTIMIZERS.values())
+@pytest.mark.parametrize("kind", parts.OPTIMIZERS.values())
 def test_optimizer_of_the_stage(kind):
     stage = dataclasses.replace(STAGE, optimizer=kind(), clip_norm=2.0, ema=0.9)
     made = stages.optimizer_of(network(), stage, 1)

@@ -247,10 +247,10 @@ def test_a_model_of_half_precision_converts_in_float32(policy, tmp_path):
 @pytest.mark.parametrize(("name", "role"), [("MobileNetV2", "encoder"), ("MobileNetV3Small", "classifier")])
 def test_backbones_that_nobody_here_wrote(name, role):
     """Nested models with everything that they hold; `benchmarks.backbones` measures more of them, at 96x96."""
-    row = backbones.measure(name, role, (32, 32))
+    row = backbones.measure(name, role, (32, 32), drawings=96)
     assert row["reason"] == ""
     assert row["rewrite_difference"] < check.LIMIT
-    assert row["correlation"] > 0.9  # so small, the deepest statistics are of one pixel per photo, and int8 loses more
+    assert row["correlation"] > backbones.ENOUGH
 
 
 def dead(x):

@@ -8,9 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from tflite import benchmark, runtime
@@ -150,19 +152,37 @@ def test_sensors(tmp_path):
     assert benchmark._reading(f"{tmp_path}/none*", max) is None
 
 
-def test_pictures_are_whole_svg():
-    names = {"svg": "http://www.w3.org/2000/svg"}
-    bars = ElementTree.fromstring(plot.bars([("a<b>.tflite, 1 thread(s)", 2.0, 3.0), ("b", 1.0, 1.5)]))
-    widths = [float(rect.get("width")) for rect in bars.findall("svg:rect", names)[1:]]
-    assert widths[0] == pytest.approx(2 * widths[1], rel=0.01)
-    curve = ElementTree.fromstring(plot.curve([0, 1, 2], {"a": [1.0, 2.0, 1.5]}, "ms", [40.0, None, 50.0], "degrees C"))
-    drawn = [path.get("d") for path in curve.findall("svg:path", names) if path.get("fill") == "none"]
-    assert [points.count("M") for points in drawn] == [1, 2], "a missing reading is a gap"
+def test_pictures_show_the_numbers(tmp_path):
+    bars = plot.bars([("a<b>.tflite, 1 thread(s)", 2.0, 3.0), ("b", 1.0, 1.5), ("b", 1.0, 1.5)])
+    assert [bar.get_width() for bar in bars.axes[0].patches] == [1, 1, 2], "the first is on top"
+    plot.write(tmp_path / "bars.svg", bars)
+    ElementTree.parse(tmp_path / "bars.svg")
+    assert "2.00 ms" in (tmp_path / "bars.svg").read_text()
+    curve = plot.curve([0, 1, 2], {"a": [1.0, 2.0, 1.5]}, "ms", [40.0, None, 50.0], "degrees C")
+    left, right = (axes.lines[0].get_ydata() for axes in curve.axes)
+    assert list(left) == [1, 2, 1.5] and np.isnan(right[1]), "a missing reading is a gap"
+    plot.write(tmp_path / "curve.png", curve)
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--plot", "a.png"], ["--minutes", "0"], ["--runs", "0"], ["--profile", "--csv", "a.csv"]]
-)
+def test_memory_is_counted_on_every_system(monkeypatch, tmp_path):
+    """macOS counts bytes where Linux counts KiB; Windows has no getrusage."""
+    used = types.SimpleNamespace(getrusage=lambda _: types.SimpleNamespace(ru_maxrss=2048 * 1024), RUSAGE_SELF=0)
+    monkeypatch.setitem(sys.modules, "resource", used)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert benchmark._peak_memory_kib(tmp_path / "none") == 2048
+    monkeypatch.setattr(sys, "platform", "freebsd")
+    assert benchmark._peak_memory_kib(tmp_path / "none") == 2048 * 1024
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert benchmark._peak_memory_kib(tmp_path / "none") is None
+
+
+def test_a_plot_of_no_kind_is_refused_before_any_run():
+    with pytest.raises(runtime.ModelError, match=r"--plot writes .svg, .png, .pdf. Received: a.gif"):
+        benchmark.main([str(MODEL), "--plot", "a.gif"])
+
+
+@pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--runs", "0"], ["--profile", "--csv", "a.csv"]])
 def test_a_mistake_in_the_options_ends_before_any_run(arguments):
     with pytest.raises(SystemExit) as stopped:
         benchmark.main([str(MODEL), *arguments])

@@ -15,7 +15,7 @@ from keras_models import __main__ as pocketseg
 from keras_models import command
 from tests import small
 from tflite import graph, inspect, runtime
-from tflite.measure import dataflow, delegates, page
+from tflite.measure import contents, dataflow, delegates, page
 from tflite.quantize import converter
 
 ROOT = Path(__file__).parents[1]
@@ -250,7 +250,7 @@ def test_the_promised_figures(files, tmp_path):
     found = json.loads(out.read_text())
     assert {"ops", "float_ops", "space_to_batch", "delegated", "total", "partitions"} <= set(found)
     assert found["total"] == sum(found["ops"].values()) == len(found["operations"])
-    fields = {field.name for field in dataclasses.fields(inspect.Operation)}
+    fields = {field.name for field in dataclasses.fields(contents.Operation)}
     assert all(set(op) == fields for op in found["operations"])
 
 

@@ -87,6 +87,29 @@ def test_a_kind_of_output_that_is_not_known_is_refused(place, tmp_path):
         runtime.Segmenter(tmp_path / "odd.tflite")
 
 
+@pytest.mark.parametrize("kind", runtime.KINDS)
+def test_a_spec_that_says_another_kind_than_the_file_is_refused_whatever_the_values(place, tmp_path, kind, monkeypatch):
+    out = converted(place, "one", "--quantize", "float32", "--output", kind)
+    spec = json.loads(out.with_suffix(".json").read_text())
+    (tmp_path / "odd.tflite").write_bytes(out.read_bytes())
+    monkeypatch.setattr(runtime.Segmenter, "_check_values", lambda *_: None)
+    for other in {*runtime.KINDS} - {kind}:
+        spec["output"]["kind"] = other
+        (tmp_path / "odd.json").write_text(json.dumps(spec))
+        with pytest.raises(runtime.ModelError, match=f"gives {other}.*itself says {kind}"):
+            runtime.Segmenter(tmp_path / "odd.tflite")
+
+
+def test_labels_of_four_classes_are_not_by_sigmoid(place, tmp_path):
+    out = converted(place, "four", "--quantize", "float32", "--output", "labels")
+    spec = json.loads(out.with_suffix(".json").read_text())
+    spec["output"]["activation"] = "sigmoid"
+    (tmp_path / "odd.tflite").write_bytes(out.read_bytes())
+    (tmp_path / "odd.json").write_text(json.dumps(spec))
+    with pytest.raises(runtime.ModelError, match=r"output.activation: 'sigmoid'; expected softmax"):
+        runtime.Segmenter(tmp_path / "odd.tflite")
+
+
 def test_a_file_name_as_the_kind_of_output_is_refused(place, capsys):
     with pytest.raises(SystemExit) as stopped:
         convert.main([str(place / "one.keras"), "--output", "out.tflite"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import keras_models
-from keras_models import build, models, train
+from keras_models import build, data, models, registry, train
 from keras_models.command import UserError
 from keras_models.training import loop, runs, stages
 from tests.backend import ON_JAX
@@ -43,7 +44,7 @@ def whole(options, tmp_path_factory):
 
 
 def rows(run):
-    return list(csv.DictReader((run / "history.csv").open()))
+    return list(csv.DictReader((Path(run) / "history.csv").open()))
 
 
 def test_run_folder_holds_what_later_commands_need(whole):
@@ -64,12 +65,12 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def stopping_after(monkeypatch, epochs):
+def stopping_after(monkeypatch, epochs, stage=1):
     finished = loop.EndOfEpoch.on_epoch_end
 
     def stop(self, epoch, logs=None):
         finished(self, epoch, logs)
-        if epoch + 1 == epochs:
+        if (self.stage, epoch + 1) == (stage, epochs):
             raise Stopped
 
     with monkeypatch.context() as patch:
@@ -122,19 +123,43 @@ def test_a_resumed_run_with_dropout_is_equal_to_an_unbroken_one(folder, tmp_path
     assert [int(row["epoch"]) for row in rows(broken)] == [1, 2, 3, 4]
 
 
-@pytest.mark.skipif(ON_JAX, reason="this is the run on JAX")
-def test_two_processes_have_the_losses_of_one(folder, tmp_path):
-    """The same total batch, divided on JAX between two processes that talk over the loopback."""
-    pytest.importorskip("jax", reason="needs jax: pip install 'pocketseg[jax]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    names = {"DISTRIBUTION_JOB_ADDRESSES": address, "DISTRIBUTION_NUM_PROCESSES": "2"}
+def in_two_stages(folder):
+    """A plan of two stages of two epochs at two sizes, the seed set anew as each start of the command does."""
+    keras.utils.set_random_seed(5)
+    [pocket] = registry.network("tests.test_train:net_with_dropout").recipes["pocket"].stages
+    stages = []
+    for size in (16, 24):
+        stage = dataclasses.replace(pocket.lasting(2), batch_size=4, input_size=(size, size))
+        stages.append((stage, registry.network("tests.test_train:net_with_dropout").build(2, (size, size))))
+    training, validation = (data.load("folder", folder, split) for split in ("train", "val"))
+    return loop.Plan(tuple(stages), training, validation, {"options": {}, "recipe": {}}, seed=5)
 
-    def start(run, *more, **names):
+
+@pytest.mark.parametrize(("stage", "epoch"), [(1, 2), (2, 1)], ids=["at the boundary", "behind it"])
+def test_a_run_resumed_across_two_stages_is_equal_to_an_unbroken_one(folder, tmp_path, monkeypatch, stage, epoch):
+    for name in ("unbroken", "broken"):
+        (tmp_path / name).mkdir()
+    loop.run(in_two_stages(folder), tmp_path / "unbroken")
+    with stopping_after(monkeypatch, epoch, stage), pytest.raises(Stopped):
+        loop.run(in_two_stages(folder), tmp_path / "broken")
+    loop.run(in_two_stages(folder), tmp_path / "broken")
+    ours, theirs = (runs.read_checkpoint(tmp_path / name) for name in ("broken", "unbroken"))
+    for row in (*ours["history"], *theirs["history"]):
+        del row["seconds"]
+    assert ours["history"] == theirs["history"]
+    assert [(row["stage"], row["epoch"]) for row in ours["history"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    for kind in ("model", "optimizer", "best_model"):
+        for a, b in zip(ours[kind], theirs[kind], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.skipif(ON_JAX, reason="this is the run on JAX")
+def test_two_processes_have_the_losses_of_one_also_when_they_go_on(folder, tmp_path):
+    """The same total batch, divided on JAX between two processes that talk over the loopback, stopped and resumed."""
+    pytest.importorskip("jax", reason="needs jax: pip install 'pocketseg[jax]'")
+
+    def start(*arguments, **names):
         environment = {f"KERAS_{name}": value for name, value in {"BACKEND": "jax", **names}.items()}
-        arguments = [*DROPOUT, "--dataset", "folder", "--data-dir", str(folder), "--output", str(run), *more]
-        arguments[0] = "tests.test_train:net_with_norm"
         return subprocess.Popen(
             [sys.executable, "-m", "keras_models", "train", *arguments],
             env={**os.environ, **environment},
@@ -144,11 +169,25 @@ def test_two_processes_have_the_losses_of_one(folder, tmp_path):
             text=True,
         )
 
-    one, two = tmp_path / "one", tmp_path / "two"
-    started = [start(two, "--distribute", DISTRIBUTION_PROCESS_ID=str(i), **names) for i in (0, 1)] + [start(one)]
-    for process in started:
-        said = process.communicate(timeout=400)[0]
-        assert process.returncode == 0, said
+    def start_both(*arguments):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        names = {"DISTRIBUTION_JOB_ADDRESSES": address, "DISTRIBUTION_NUM_PROCESSES": "2"}
+        return [start(*arguments, DISTRIBUTION_PROCESS_ID=str(i), **names) for i in (0, 1)]
+
+    def finish(*processes):
+        for process in processes:
+            said = process.communicate(timeout=400)[0]
+            assert process.returncode == 0, said
+
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    new = ["tests.test_train:net_with_norm", *DROPOUT[1:], "--dataset", "folder", "--data-dir", str(folder)]
+    new += ["--schedule", "step"]  # it does not look at the last epoch's number
+    alone = start(*new, "--output", one)
+    finish(*start_both(*new, "--output", two, "--epochs", "2", "--distribute"))
+    finish(alone, *start_both("--resume", two, "--epochs", "3"))
+    assert [int(row["epoch"]) for row in rows(two)] == [1, 2, 3]
     for row, expected in zip(rows(two), rows(one), strict=True):
         for name in ("loss", "val_foreground_iou", "learning_rate"):
             assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-3), name

@@ -18,11 +18,16 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tflite import runtime
+from tflite.measure import plot
 from tflite.phone import adb
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def measure(paths: list[str], threads: int, runs: int, warmup: int) -> list[dict]:
@@ -70,18 +75,23 @@ def _cold_start(path: str, threads: int) -> dict:
     return {
         "load_ms": (loaded - started) * 1000,
         "first_ms": (time.perf_counter() - filled) * 1000,
-        "memory_mib": (_peak_memory_kib() - before) / 1024,
+        "memory_mib": None if before is None else (_peak_memory_kib() - before) / 1024,
     }
 
 
-def _peak_memory_kib() -> int:
-    """The most memory that this process held. Linux carries getrusage's figure over from the parent, so ask /proc."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
-    import resource  # Unix alone has it
+def _peak_memory_kib(status: Path = Path("/proc/self/status")) -> int | None:
+    """The most memory that this process held, None on Windows.
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Linux carries getrusage's figure over from the parent, so its own `status` is asked.
+    """
+    if status.is_file():
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text(encoding="utf-8"))[1])
+    try:
+        import resource
+    except ImportError:
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most // 1024 if sys.platform == "darwin" else most  # which counts bytes
 
 
 def sustain(paths: list[str], threads: int, minutes: float) -> dict:
@@ -117,7 +127,7 @@ def _reading(pattern: str, summary) -> float | None:
     values = []
     for path in Path("/").glob(pattern.lstrip("/")):
         with contextlib.suppress(OSError, ValueError):
-            values.append(int(path.read_text()) / 1000)
+            values.append(int(path.read_text(encoding="utf-8")) / 1000)
     return float(summary(values)) if values else None
 
 
@@ -151,13 +161,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=_minutes, metavar="M", help="also run without a pause, for M minutes")
     parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--csv", metavar="FILE", help="write the table here")
-    parser.add_argument("--plot", metavar="FILE.svg", help="draw the table, or the curve of --minutes")
+    parser.add_argument("--plot", metavar="FILE", help="draw the table, or the curve of --minutes (.svg, .png, .pdf)")
     adb.add_options(parser)
     options = parser.parse_args(argv)
     if options.profile and (options.csv or options.plot or options.minutes):
         parser.error("--profile goes with --json alone")
-    if options.plot and Path(options.plot).suffix != ".svg":
-        parser.error(f"--plot writes SVG, so its file ends in .svg; received {options.plot}")
+    plot.require(options.plot)
     runtime.require_writable(options.json, options.csv, options.plot)
     if adb.chosen(options):
         return adb.main(options)
@@ -173,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.csv:
         runtime.write_whole(options.csv, _table(figures["runs"]).encode())
     if options.plot:
-        runtime.write_whole(options.plot, _draw(figures).encode())
+        plot.write(options.plot, _draw(figures))
     return 0
 
 
@@ -192,8 +201,8 @@ def _print_times(options: argparse.Namespace) -> dict:
     for start in starts:
         name = Path(start["model"]).name
         print(
-            f"{name:32s} cold start: load {start['load_ms']:.1f} ms, first run {start['first_ms']:.1f} ms, "
-            f"{start['memory_mib']:.1f} MiB"
+            f"{name:32s} cold start: load {start['load_ms']:.1f} ms, first run {start['first_ms']:.1f} ms"
+            + (f", {start['memory_mib']:.1f} MiB" if start["memory_mib"] is not None else "")
         )
     return {"runs": runs, "cold_start": starts}
 
@@ -231,9 +240,7 @@ def _table(runs: list[dict]) -> str:
     return text.getvalue()
 
 
-def _draw(figures: dict) -> str:
-    from tflite.measure import plot
-
+def _draw(figures: dict) -> Figure:
     if "sustained" not in figures:
         return plot.bars(
             [

@@ -113,7 +113,7 @@ def _tables(spec: dict) -> dict:
     }
     segmented = {
         "name": kind,
-        "description": f"{kind.capitalize()} of each pixel: {', '.join(_labels_file(spec))}.",
+        "description": f"{runtime.told(kind)}{', '.join(_labels_file(spec))}.",
         "dimension_names": [*axes, "classes"],
         "content": {"content_properties": {"ImageProperties": {}}},
         "associated_files": [labels],

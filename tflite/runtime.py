@@ -106,10 +106,24 @@ def read_spec(path: str | Path) -> dict | None:
         expected = spec["sha256"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ModelError(f"{spec_path} is no spec of a model: {error!r}. Convert the network again.") from error
-    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != expected:
         raise ModelError(f"{spec_path} describes another file than {path}: the sha256 differs. Copy both again.")
     _check_spec(spec, spec_path)
+    kind, own = spec["output"]["kind"], [kind for kind in KINDS if told(kind).encode() in content]
+    if own and kind not in own:
+        raise ModelError(
+            f"{spec_path} says that the model gives {kind}; {path} itself says {own[0]}. Convert the network again."
+        )
     return spec
+
+
+def told(kind: str) -> str:
+    """How a file's own metadata (metadata.py) says what it gives, one of `KINDS`.
+
+    Values do not tell: an untrained network's logits may lie between 0 and 1, and then pass for probabilities.
+    """
+    return f"{kind.capitalize()} of each pixel: "
 
 
 def _whole(value) -> bool:
@@ -144,16 +158,19 @@ def _check_spec(spec: dict, path: Path) -> None:
         require(f"{end}.dtype", lambda v: isinstance(v, str), "the name of a type")
         require(f"{end}.scale", lambda v: _number(v) and v > 0, "a number above 0")
         require(f"{end}.zero_point", _whole, "a whole number")
+    require("input.color_order", lambda v: v == "RGB", "RGB")
     classes = spec["output"]["classes"]
     kind = require("output.kind", lambda v: v in KINDS, f"one of {', '.join(KINDS)}")
-    activations = ("sigmoid", "softmax") if kind == "labels" else ("sigmoid" if classes == 1 else "softmax",)
-    require("output.activation", lambda v: v in activations, " or ".join(activations))
     counts = range(2, 257) if kind == "labels" else [max(2, classes)]
     names = require(
         "labels",
         lambda v: isinstance(v, list) and len(v) in counts and all(isinstance(name, str) for name in v),
         f"{counts[0]}{' to 256' if len(counts) > 1 else ''} names",
     )
+    # Labels of two classes are the same by both.
+    single = len(names) == 2 if kind == "labels" else classes == 1
+    activations = (["sigmoid"] if single else []) + (["softmax"] if not single or kind == "labels" else [])
+    require("output.activation", lambda v: v in activations, " or ".join(activations))
     count = min(len(names), 256)
     require(
         "colors",
@@ -195,6 +212,8 @@ def run(main: Callable[[], int]) -> int:
     What `main` returns; 2 after one line for a model that cannot be used and for what the system refuses (no file, a
     full disk, also behind standard output); 1 where nobody reads on, as behind `| head -1`.
     """
+    if hasattr(sys.stdout, "reconfigure"):  # a name in letters that the terminal does not know ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             status = main()
@@ -285,6 +304,12 @@ class Segmenter:
                 raise ModelError(
                     f"{self.path} has the {kind} {found} {np.dtype(details['dtype']).name}, its spec says {expected} "
                     f"{described['dtype']}. Convert the network again."
+                )
+            scale, zero_point = details["quantization"]
+            if not math.isclose(described["scale"], scale or 1, rel_tol=1e-6) or described["zero_point"] != zero_point:
+                raise ModelError(
+                    f"{self.path} has the {kind} scale {scale or 1} and zero point {zero_point}, its spec says "
+                    f"{described['scale']} and {described['zero_point']}. Convert the network again."
                 )
 
     @property

@@ -95,6 +95,7 @@ def compare(
     spec = runtime.read_spec(model)
     gives_logits = spec is None or spec["output"].get("kind", "logits") == "logits"
     tallies = [Tally(floating, dataset), Tally(converted, dataset)]
+    data.require_foreground(dataset)
     differences, agreement, mutual_iou, differing = Differences(), [], [], Lowest(worst)
     for images, labels in batches(dataset, floating.input_size, progress=progress):
         expected, found = floating.logits(images), converted.logits(images)

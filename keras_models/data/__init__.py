@@ -1,7 +1,7 @@
 """Photos and masks: datasets, augmentation, the tf.data pipeline and the built-in drawings."""
 
 from keras_models.data.augment import Augmentation
-from keras_models.data.datasets import Dataset, calibration_images, dataset_names, load, register
+from keras_models.data.datasets import Dataset, calibration_images, dataset_names, load, register, require_foreground
 from keras_models.data.images import prepare_image, prepare_mask, read_image
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "prepare_mask",
     "read_image",
     "register",
+    "require_foreground",
 ]

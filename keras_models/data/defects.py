@@ -42,6 +42,11 @@ KINDS = {  # severity, and what is said and what helps; the order in which they 
         "the same photo in several splits",
         "Keep it in one: what is measured on must be new.",
     ),
+    "no-foreground": (
+        "error",
+        "splits without any foreground",
+        "Draw the masks: nothing is learned or measured there.",
+    ),
     "too-few": ("error", "splits with too few photos", "Ten photos are the least; hundreds teach something."),
     "similar-across": ("warning", "nearly the same photo in several splits", "Keep such photos in one split."),
     "duplicate": ("warning", "the same photo more than once", "Remove all but one."),

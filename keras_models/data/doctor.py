@@ -362,6 +362,9 @@ def _judge_classes(collection: Collection, facts: list[Facts], found: dict[str, 
         if not shares:
             continue
         mean = np.mean(shares, axis=0)
+        if not mean[1:VOID].any():
+            found.setdefault("no-foreground", []).append(split)
+            continue
         for label, name in enumerate(collection.class_names):
             if mean[label] == 0:
                 found.setdefault("absent-class", []).append(f"{split}: {name}")

@@ -27,7 +27,7 @@ from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data import folder
 from keras_models.data.images import IMAGE_SUFFIXES
-from keras_models.predict import foreground, guided_filter, softmax
+from keras_models.masks import foreground, guided_filter, softmax
 
 COLUMNS = ("image", "confidence", "kept", "note")
 LONGER_SIDE = 1600  # larger photos are labelled at this size, and their masks enlarged

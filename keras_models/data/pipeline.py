@@ -51,7 +51,8 @@ def free_memory() -> int:
     free = psutil.virtual_memory().available
     limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
     try:
-        return max(0, min(free, int(limit.read_text()) - int(used.read_text())))
+        most, taken = (int(path.read_text(encoding="utf-8")) for path in (limit, used))
+        return max(0, min(free, most - taken))
     except (OSError, ValueError):
         return free
 

@@ -4,6 +4,7 @@
 """
 
 from keras_models import blocks
+from keras_models.layers import Idle
 from keras_models.networks.resnet import RESNET_18, basic, resnet
 from keras_models.registry import register
 from keras_models.training import methods
@@ -44,7 +45,7 @@ def bisenet(image, classes):
 
     # ResNet-18's classifier, the normalisation in each refinement and the fusion's second attention convolution.
     unused = ((512, 1000), (1000,), (256,), (256,), (512,), (512,), (classes, classes), (classes,))
-    x = blocks.Idle(unused, name="unused_of_the_count")(x)
+    x = Idle(unused, name="unused_of_the_count")(x)
     x = blocks.bilinear_half_pixel(x, 8, name="logits_up")
     return blocks.pointwise(x, classes, use_bias=True, name="head")
 

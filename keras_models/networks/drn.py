@@ -7,6 +7,7 @@ CCC-DRN has a CCC block for every 3x3 convolution whose dilation is above 1.
 from keras import layers
 
 from keras_models import blocks
+from keras_models.layers import BilinearDeconvolution
 from keras_models.networks.resnet import RESNET_34, RESNET_50, basic, bottleneck, resnet
 from keras_models.registry import register
 from keras_models.training import methods
@@ -89,7 +90,7 @@ def _segmenter(name):
     def build(image, classes):
         x = FEATURES[name](blocks.normalise(image, blocks.IMAGENET_MEAN, blocks.IMAGENET_STD))
         x = blocks.pointwise(x, classes, use_bias=True, name="head")
-        return blocks.BilinearDeconvolution(8, name="logits_up")(x)
+        return BilinearDeconvolution(8, name="logits_up")(x)
 
     build.__name__ = name
     return build

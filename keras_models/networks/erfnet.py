@@ -6,6 +6,7 @@
 from keras import layers
 
 from keras_models import blocks
+from keras_models.layers import Idle
 from keras_models.registry import register
 from keras_models.training import methods
 from keras_models.training.recipes import Recipe
@@ -73,7 +74,7 @@ def ccc_erfnet_encoder(image, classes):
 def _network(image, classes, dilated):
     x = _encoder(image, dilated)
     # The head of the first training stage belongs to the published count.
-    x = blocks.Idle(((1, 1, 128, classes), (classes,)), name="encoder_head_counted")(x)
+    x = Idle(((1, 1, 128, classes), (classes,)), name="encoder_head_counted")(x)
     for width in (64, 16):
         x = blocks.deconv(x, width, 3, use_bias=True, name=f"up_{width}_deconv")
         x = blocks.bn_relu(x, epsilon=1e-3, name=f"up_{width}")

@@ -7,6 +7,7 @@ the segmentation head of the authors' code.
 from keras import layers
 
 from keras_models import blocks
+from keras_models.layers import Idle
 from keras_models.registry import register
 from keras_models.training import methods
 
@@ -94,7 +95,7 @@ def _eesp(x, filters, dilations, *, strides=1, name):
     y = blocks.grouped_pointwise(y, filters, GROUPS, name=f"{name}_expand")
     y = blocks.batch_norm(y, epsilon=1e-5, name=f"{name}_expand_bn")
     if strides > 1:
-        return blocks.Idle(((filters,),), name=f"{name}_unused_prelu")(y)
+        return Idle(((filters,),), name=f"{name}_unused_prelu")(y)
     if x.shape[-1] == filters:
         y = blocks.add([x, y], name=f"{name}_add")
     return blocks.prelu(y, name=f"{name}_prelu")

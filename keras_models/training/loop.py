@@ -126,6 +126,8 @@ def run(plan: Plan, folder: Path) -> list[dict]:
 
     The last stage's network has the best weights in the end. Returns the rows of the history.
     """
+    for dataset in (plan.training, plan.validation):
+        data.require_foreground(dataset)
     if plan.spread.rank == 0:
         runs.sweep(folder)
     state = runs.read_checkpoint(folder)

@@ -164,9 +164,7 @@ def write_checkpoint(folder: Path, facts: dict, rows: list[dict], arrays: dict[s
     `facts`: numbers by name. UserError when the run folder is gone.
     """
     require_run(folder)
-    named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
-    with command.whole_file(folder / "checkpoint.npz") as path:
-        np.savez(path, history=json.dumps(rows), **facts, **named)
+    write_state(folder / "checkpoint.npz", facts | {"history": json.dumps(rows)}, arrays)
     write_history(folder, rows)
 
 
@@ -176,12 +174,28 @@ def read_checkpoint(folder: Path) -> dict | None:
     UserError when it is damaged.
     """
     path = folder / "checkpoint.npz"
+    state = read_state(path)
+    try:
+        return state and state | {"history": json.loads(state["history"])}
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error!r}). Delete {folder} and begin anew.") from error
+
+
+def write_state(path: Path, facts: dict, arrays: dict[str, list[np.ndarray]]) -> None:
+    """Write numbers and texts by name, and lists of arrays by kind, into one `.npz` file, whole or not at all."""
+    named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
+    with command.whole_file(path) as temporary:
+        np.savez(temporary, **facts, **named)
+
+
+def read_state(path: Path) -> dict | None:
+    """The facts and arrays that `write_state` wrote, None when there is no such file. UserError when it is damaged."""
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            state = {"history": json.loads(str(file["history"]))}
-            for key in sorted(set(file) - {"history"}):
+            state = {}
+            for key in sorted(file):
                 kind, _, number = key.partition("/")
                 if number:
                     state.setdefault(kind, []).append(file[key])
@@ -189,7 +203,7 @@ def read_checkpoint(folder: Path) -> dict | None:
                     state[kind] = file[key].item()
             return state
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}). Start the run anew.") from error
+        raise UserError(f"{path} is damaged ({error}). Delete {path.parent} and begin anew.") from error
 
 
 def write_history(folder: Path, rows: list[dict]) -> None:

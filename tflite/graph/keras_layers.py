@@ -238,7 +238,7 @@ def _readers() -> dict[type, Callable]:
     """Class of a layer -> its reader. A subclass has a call of its own, so it is not here."""
     from keras import layers
 
-    from keras_models import blocks
+    from keras_models import layers as own
 
     return {
         layers.Conv2D: _read_conv,
@@ -282,16 +282,16 @@ def _readers() -> dict[type, Callable]:
             ),
             _nothing,
         ),
-        blocks.RowDepthwiseConv2D: _read_depthwise,
-        blocks.StridedDilatedDepthwiseConv2D: _read_strided_dilated,
-        blocks.GroupedPointwise: _read_grouped_pointwise,
-        blocks.BilinearDeconvolution: _read_resize,
-        blocks.BilinearUpsampling: _one("resize", lambda _: {"method": "bilinear", "corners": True}),
-        blocks.ChannelPadding: _one("pad_channels"),
-        blocks.MaxUnpooling: _one("max_unpool"),
-        blocks.Doubt: _one("doubt"),
-        blocks.Auxiliary: _nothing,
-        blocks.Idle: _nothing,
+        own.RowDepthwiseConv2D: _read_depthwise,
+        own.StridedDilatedDepthwiseConv2D: _read_strided_dilated,
+        own.GroupedPointwise: _read_grouped_pointwise,
+        own.BilinearDeconvolution: _read_resize,
+        own.BilinearUpsampling: _one("resize", lambda _: {"method": "bilinear", "corners": True}),
+        own.ChannelPadding: _one("pad_channels"),
+        own.MaxUnpooling: _one("max_unpool"),
+        own.Doubt: _one("doubt"),
+        own.Auxiliary: _nothing,
+        own.Idle: _nothing,
     }
 
 

@@ -1,7 +1,7 @@
 """What accelerators take of a graph, as rules: type of operation, type of its values, shape.
 
 The rules say what the delegates' own lists of operations say; no accelerator was asked, and a driver may differ. Only
-XNNPACK is measured (`inspect.delegation`); its rules here give the reason for what the measurement shows.
+XNNPACK is measured (`contents.delegation`); its rules here give the reason for what the measurement shows.
 """
 
 from __future__ import annotations

@@ -1,81 +1,84 @@
-"""Measured latencies as a picture: bars for a comparison, curves for a sustained run. SVG, so no library is needed."""
+"""Measured latencies as a picture, .svg, .png or .pdf: bars for a comparison, curves for a sustained run."""
 
 from __future__ import annotations
 
-from html import escape
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-COLORS = ("#2f6fde", "#e07a1f", "#2a9d6f", "#b0489c", "#8a6d3b", "#c0392b")
-WIDTH, LEFT, RIGHT = 720, 56, 56
+from tflite import runtime
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = (".svg", ".png", ".pdf")
 
 
-def bars(rows: list[tuple[str, float, float]]) -> str:
-    """SVG text of one bar per (label, median ms, p90 ms): the bar ends at the median, the thin line at the p90."""
-    longest = max(p90 for _, _, p90 in rows)
-    lines = []
-    for i, (label, median, p90) in enumerate(rows):
-        top = 24 + 46 * i
-        width, right = ((WIDTH - 2 * RIGHT) * value / longest for value in (median, p90))
-        lines.append(_text(16, top + 8, label))
-        lines.append(
-            f'<rect x="16" y="{top + 14}" width="{width:.1f}" height="16" rx="3" fill="{COLORS[i % len(COLORS)]}"/>'
-            f'<path d="M{16 + width:.1f},{top + 22}H{16 + right:.1f}" stroke="#888" stroke-width="2"/>'
-        )
-        lines.append(_text(22 + right, top + 27, f"{median:.2f} ms"))
-    return _svg(24 + 46 * len(rows), lines)
+def require(path: str | Path | None) -> None:
+    """ModelError when the plot `path` is asked for and cannot be drawn: to be called before the measuring."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in KINDS:
+        raise runtime.ModelError(f"--plot writes {', '.join(KINDS)}. Received: {path}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise runtime.ModelError("--plot needs matplotlib: pip install matplotlib") from error
+
+
+def bars(rows: list[tuple[str, float, float]]) -> Figure:
+    """One bar per (label, median ms, p90 ms): it ends at the median, the thin line behind it at the p90."""
+    labels, medians, p90s = zip(*reversed(rows), strict=True)
+    figure = _figure(0.6 + 0.4 * len(rows))
+    axes = figure.subplots()
+    beyond = [max(0.0, p90 - median) for median, p90 in zip(medians, p90s, strict=True)]
+    places = range(len(labels))  # two rows may have one label
+    shown = axes.barh(places, medians, xerr=[[0] * len(rows), beyond], error_kw={"ecolor": "#888"})
+    axes.bar_label(shown, [f" {median:.2f} ms" for median in medians])
+    axes.set_yticks(places, labels)
+    axes.margins(x=0.15)
+    axes.set_xlabel("ms")
+    return figure
 
 
 def curve(
-    times: list[float], series: dict[str, list[float | None]], unit: str, other: list[float | None], other_unit: str
-) -> str:
-    """SVG text of each of `series` against `times` (minutes), scaled from 0 to the largest value, in `unit`.
+    minutes: list[float], series: dict[str, list[float | None]], unit: str, other: list[float | None], other_unit: str
+) -> Figure:
+    """Each of `series` in `unit` against `minutes`, from 0; None is a gap.
 
-    `other` is one more curve, dashed, on its own axis to the right, from its smallest to its largest value (say, the
-    temperature in `other_unit`); None where there was no reading, [] where there is none at all.
+    `other` is one more curve, dashed, on its own axis to the right (say, the temperature in `other_unit`), with None
+    where there was no reading; [] where there is none at all.
     """
-    top, bottom = 24 + 18 * len(series), 320
-    last = max(times[-1], 1e-9)
-    highest = max(value for values in series.values() for value in values if value is not None) * 1.1
-    lines = []
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        y = bottom - share * (bottom - top)
-        lines.append(f'<path d="M{LEFT},{y:.1f}H{WIDTH - RIGHT}" stroke="#8884"/>')
-        lines.append(_text(LEFT - 6, y + 4, f"{share * highest:.3g}", "end"))
-        lines.append(_text(LEFT + share * (WIDTH - LEFT - RIGHT), bottom + 18, f"{share * last:.3g}", "middle"))
-    lines.append(_text(LEFT - 6, top - 12, unit, "end"))
-    lines.append(_text(WIDTH / 2, bottom + 36, "minutes", "middle"))
-
-    def path(values: list[float | None], low: float, high: float, style: str) -> str:
-        points, pen = [], "M"
-        for minute, value in zip(times, values, strict=True):
-            if value is None:
-                pen = "M"
-                continue
-            x = LEFT + minute / last * (WIDTH - LEFT - RIGHT)
-            points.append(f"{pen}{x:.1f},{bottom - (value - low) / (high - low) * (bottom - top):.1f}")
-            pen = "L"
-        return f'<path d="{"".join(points)}" fill="none" {style}/>'
-
-    for i, (label, values) in enumerate(series.items()):
-        color = COLORS[i % len(COLORS)]
-        lines.append(path(values, 0, highest, f'stroke="{color}" stroke-width="2"'))
-        lines.append(f'<rect x="{LEFT}" y="{8 + 18 * i}" width="12" height="12" rx="2" fill="{color}"/>')
-        lines.append(_text(LEFT + 18, 18 + 18 * i, label))
-    readings = [value for value in other if value is not None]
-    if readings:
-        low, high = min(readings), max(max(readings), min(readings) + 1)
-        lines.append(path(other, low, high, 'stroke="#888" stroke-dasharray="4 3"'))
-        lines.append(_text(WIDTH - RIGHT + 6, bottom + 4, f"{low:.3g}"))
-        lines.append(_text(WIDTH - RIGHT + 6, top + 4, f"{high:.3g}"))
-        lines.append(_text(WIDTH - 6, top - 12, f"{other_unit} (dashed)", "end"))
-    return _svg(bottom + 48, lines)
+    figure = _figure(4)
+    axes = figure.subplots()
+    for label, values in series.items():
+        axes.plot(minutes, _numbers(values), label=label)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("minutes")
+    axes.set_ylabel(unit)
+    axes.legend()
+    if any(value is not None for value in other):
+        right = axes.twinx()
+        right.plot(minutes, _numbers(other), "--", color="#888")
+        right.set_ylabel(f"{other_unit} (dashed)")
+    return figure
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def write(path: str | Path, figure: Figure) -> None:
+    """The file, whole or not at all."""
+    import matplotlib
+
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # letters stay letters
+        figure.savefig(content, format=Path(path).suffix[1:].lower(), bbox_inches="tight")
+    runtime.write_whole(path, content.getvalue())
 
 
-def _svg(height: float, lines: list[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" '
-        f'font-size="13" fill="#555"><rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(lines) + "\n</svg>\n"
-    )
+def _figure(height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure((8, height))
+
+
+def _numbers(values: list[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]

@@ -20,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 
+from tflite.measure import plot
 from tflite.phone import report
 from tflite.runtime import ModelError, write_whole
 
@@ -346,7 +347,7 @@ def main(options: argparse.Namespace) -> int:
         if options.csv:
             write_whole(options.csv, report.table(figures).encode())
         if options.plot and figures["runs"]:
-            write_whole(options.plot, report.draw(figures).encode())
+            plot.write(options.plot, report.draw(figures))
     if figures["stopped"]:
         kept = f" {len(figures['runs'])} runs were measured before and are kept." if figures["runs"] else ""
         print(f"error: {figures['stopped']}{kept}", file=sys.stderr)

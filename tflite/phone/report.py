@@ -6,8 +6,12 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tflite.measure import plot
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPERATURES = {0: "cpu", 1: "gpu", 2: "battery", 3: "skin", 9: "npu"}  # android.hardware.thermal's TemperatureType
 THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")  # of throttling
@@ -169,8 +173,8 @@ def table(figures: dict) -> str:
     return text.getvalue()
 
 
-def draw(figures: dict) -> str:
-    """SVG: latency and temperature of the sustained run over its minutes, else a bar per run."""
+def draw(figures: dict) -> Figure:
+    """Latency and temperature of the sustained run over its minutes, else a bar per run."""
     sustained = figures["sustained"]
     if sustained and len(sustained["points"]) > 1:
         points = sustained["points"]

@@ -4,6 +4,9 @@ Each stage starts from the best epoch of the one before, by the validation split
 that it made. What is trained is the rewritten graph, through the model-optimization toolkit (see bridge.py): with
 batch normalisation folded, and for int8 with the ranges that the converter will measure, on the same photos. So the
 rounding that training sees is the rounding of the file.
+
+The toolkit's layers are those of tf_keras, which Keras 3 cannot fit. So there is a loop of steps here beside the one in
+keras_models/training; batches, losses, metrics and the file of a checkpoint are the same.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from keras_models import command, data, losses, metrics, registry
 from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
+from keras_models.training import runs
 from tflite.graph import Graph
 from tflite.quantize import tuned
 from tflite.quantize.bridge import Bridge, Ranges, Technique
@@ -42,6 +45,8 @@ def load_material(model, training: data.Dataset, validation: data.Dataset, calib
             f"{training.title} has {classes} classes, {model.name} gives {model.output_shape[-1]}. Choose the dataset "
             "that the network was trained on."
         )
+    for dataset in (training, validation):
+        data.require_foreground(dataset)
     sizes = {"input_size": model.input_shape[1:3], "label_size": model.output_shape[1:3]}
     return Material(
         pipeline.cache(training, sizes["input_size"], command.progress(f"reading {training.title}")),
@@ -98,7 +103,7 @@ class Tuning:
             if state is not None and number < state["stage"]:
                 continue
             if state is not None:
-                graph = _with_weights(self.graph, _arrays(state, "start"))
+                graph = _with_weights(self.graph, state["start"])
             print(f"stage {number} of {len(stages)}: {title}, {self.plan.epochs} epochs", flush=True)
             graph = self._run_stage(number, len(stages), graph, technique, state)
             state = None
@@ -124,10 +129,10 @@ class Tuning:
         predict = tf.function(lambda images: built.model(images, training=False), autograph=False)
         variables = [*built.variables, *optimizer.variables]
         if state is not None:
-            for variable, value in zip(variables, _arrays(state, "training"), strict=True):
+            for variable, value in zip(variables, state["training"], strict=True):
                 variable.assign(value)
-            first, best = int(state["epoch"]), float(state["best"])
-            best_graph = _with_weights(start, _arrays(state, "best"))
+            first, best = state["epoch"], state["best"]
+            best_graph = _with_weights(start, state["best_graph"])
         else:
             if ranges:
                 built.set_up(self.material.calibration[: self.batch_size], ranges.of(start))
@@ -164,7 +169,7 @@ class Tuning:
                 best, best_graph = found, current
             arrays = {
                 "start": _weights(start),
-                "best": _weights(best_graph),
+                "best_graph": _weights(best_graph),
                 "training": [variable.numpy() for variable in variables],
             }
             self._save(number, epoch, best, arrays)
@@ -179,33 +184,26 @@ class Tuning:
         return best_graph
 
     def _validate(self, predict) -> float:
-        labels, predictions = [], []
-        for images, label in self.material.validation:
+        metric = iou(self.material.classes)
+        for images, labels in self.material.validation:
             logits = predict(np.asarray(images) / np.float32(255))
-            predictions.append(np.asarray(metrics.predicted_labels(logits, self.material.classes)))
-            labels.append(np.asarray(label)[..., 0])
-        return iou(np.concatenate(labels), np.concatenate(predictions), self.material.classes)
+            metric.update_state(labels, metrics.without_void(logits, self.material.classes))
+        return float(metric.result())
 
     def _save(self, stage: int, epoch: int, best: float, arrays: dict[str, list[np.ndarray]]) -> None:
-        named = {f"{kind}/{i:05d}": array for kind, values in arrays.items() for i, array in enumerate(values)}
-        with command.whole_file(self.folder / "checkpoint.npz") as path:
-            np.savez(path, identity=self.identity, stage=stage, epoch=epoch, best=best, **named)
+        facts = {"identity": self.identity, "stage": stage, "epoch": epoch, "best": best}
+        runs.write_state(self.folder / "checkpoint.npz", facts, arrays)
 
     def _read(self) -> dict | None:
-        path = self.folder / "checkpoint.npz"
-        if not path.is_file():
+        state = runs.read_state(self.folder / "checkpoint.npz")
+        if state is None:
             return None
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                state = dict(file)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} is damaged ({error}). Delete {self.folder} to start anew.") from error
-        if str(state["identity"]) != self.identity:
+        if state["identity"] != self.identity:
             raise UserError(
                 f"{self.folder} holds an unfinished fine-tuning of another model, with other data or other options. "
                 "Repeat the command that began it, delete the folder, or choose another --output."
             )
-        print(f"going on in {self.folder} after epoch {int(state['epoch'])} of stage {int(state['stage'])}")
+        print(f"going on in {self.folder} after epoch {state['epoch']} of stage {state['stage']}")
         return state
 
     def finish(self, path: Path, graph: Graph, laid_out: bool) -> int:
@@ -228,7 +226,3 @@ def _with_weights(graph: Graph, arrays: list[np.ndarray]) -> Graph:
         if node.weights:
             graph.replace(node, node.but(**{name: next(left) for name in sorted(node.weights)}))
     return graph
-
-
-def _arrays(state: dict, kind: str) -> list[np.ndarray]:
-    return [state[key] for key in sorted(state) if key.startswith(f"{kind}/")]

@@ -70,11 +70,9 @@ class Material:
     edge_class: int = 0
 
 
-def iou(labels: np.ndarray, predictions: np.ndarray, classes: int) -> float:
-    """What says which epoch is best: the foreground IoU, with more than two classes the mean IoU."""
-    if classes == 2:
-        return float(metrics.foreground_iou(labels, predictions))
-    return float(metrics.mean_iou(metrics.confusion_matrix(labels, predictions, classes)))
+def iou(classes: int) -> metrics.ForegroundIoU | metrics.MeanIoU:
+    """The metric that says which epoch is best: the foreground IoU, with more than two classes the mean IoU."""
+    return metrics.ForegroundIoU() if classes == 2 else metrics.MeanIoU(classes)
 
 
 def iou_name(classes: int) -> str:

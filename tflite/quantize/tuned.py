@@ -28,22 +28,23 @@ def measure(path: Path, graph: Graph, plan: Plan, material: Material, laid_out: 
     reference = Bridge(graph, Technique(int8=plan.int8), 1)
     if plan.int8:
         reference.set_ranges(Ranges(graph, material.calibration).of(graph))
-    labels, expected, found, error = [], [], [], []
-    for images, label in material.validation:
+    own, trained = iou(material.classes), iou(material.classes)
+    agreement, error = [], []  # of each image
+    for images, labels in material.validation:
         images = np.asarray(images)
         wanted = np.asarray(reference.model(images / np.float32(255), training=False))
         got = np.stack([segmenter.logits(image) for image in images])
-        error.append(np.abs(got - wanted).mean())
-        for masks, logits in ((expected, wanted), (found, got)):
-            masks.append(np.asarray(metrics.predicted_labels(logits, material.classes)))
-        labels.append(np.asarray(label)[..., 0])
-    labels, expected, found = (np.concatenate(masks) for masks in (labels, expected, found))
+        error.extend(np.abs(got - wanted).mean(axis=(1, 2, 3)))
+        masks = (np.asarray(metrics.predicted_labels(logits, material.classes)) for logits in (wanted, got))
+        agreement.extend(np.equal(*masks).mean(axis=(1, 2)))
+        for metric, logits in ((trained, wanted), (own, got)):
+            metric.update_state(labels, metrics.without_void(logits, material.classes))
     figures = {
-        "images": len(labels),
+        "images": len(agreement),
         "iou_name": iou_name(material.classes),
-        "iou": iou(labels, found, material.classes),
-        "trained_iou": iou(labels, expected, material.classes),
-        "agreement": float(np.mean(expected == found)),
+        "iou": float(own.result()),
+        "trained_iou": float(trained.result()),
+        "agreement": float(np.mean(agreement)),
         "mean_logit_error": float(np.mean(error)),
         "gzip_bytes": len(gzip.compress(path.read_bytes(), mtime=0)),
     }
