@@ -58,7 +58,7 @@ link() {
     if [ "$1" = debug ]; then debuggable=(--debug-mode); fi
     # Debian's aapt2 is of Android 10 and does not know uses-native-library; it writes the element all the same.
     aapt2 link -I "$framework" --warn-manifest-validation --manifest "$out/AndroidManifest.xml" --java "$out/generated" \
-        --proguard "$out/resources.pro" -A app/src/main/assets --min-sdk-version 26 --target-sdk-version 36 \
+        --proguard "$out/resources.pro" -A app/src/main/assets -A ../web_demo/shaders --min-sdk-version 26 --target-sdk-version 36 \
         --compile-sdk-version-code 36 --compile-sdk-version-name 16 --version-code 1 --version-name 1.0 \
         ${debuggable[@]+"${debuggable[@]}"} -0 .tflite -o "$out/linked-$1.apk" "$out/resources.zip" \
         2> >(grep -v 'unexpected element <uses-native-library>' >&2)

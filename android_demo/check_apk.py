@@ -175,6 +175,27 @@ def models(apk: Path) -> str:
     return f"{len(packed) // 2} models, {len(presets)} of them presets, identical to the files in the repository"
 
 
+def shaders(apk: Path) -> str:
+    """The page's shaders, which the app draws with."""
+    sources = {path.name: path.read_bytes() for path in (HERE.parent / "web_demo" / "shaders").glob("*.glsl")}
+    with zipfile.ZipFile(apk) as archive:
+        packed = {Path(n).name: archive.read(n) for n in archive.namelist() if n.endswith(".glsl")}
+    assert sources and packed == sources, sorted(packed.keys() ^ sources.keys())
+    return f"{len(packed)} shaders, identical to web_demo's"
+
+
+def shrunk(apk: Path) -> str:
+    """The release's code against the debug build's beside it."""
+
+    def code(path: Path) -> int:
+        with zipfile.ZipFile(path) as archive:
+            return sum(info.file_size for info in archive.infolist() if info.filename.endswith(".dex"))
+
+    release, debug = code(apk), code(apk.with_name(apk.name.replace("release", "debug")))
+    assert release < 0.5 * debug, f"{release} bytes of code, {debug} in the debug build"
+    return f"shrunk: {release // 1024} KiB of code, {debug // 1024} KiB in the debug build"
+
+
 def size(apk: Path) -> str:
     mib = apk.stat().st_size / 2**20
     assert mib <= MAX_MIB, f"{mib:.1f} MiB, more than {MAX_MIB}"
@@ -182,17 +203,18 @@ def size(apk: Path) -> str:
 
 
 CHECKS: tuple[Callable[[Path], str], ...] = (
-    *(signature, alignment, manifest, vendor_libraries, resources, native_libraries, models, size),
+    *(signature, alignment, manifest, vendor_libraries, resources, native_libraries, models, shaders, size),
 )
 # The shrinker moves code out of the methods that ask for the version; what it starts from is the debug build's.
 DEBUG_CHECKS = (references, oldest_android)
+RELEASE_CHECKS = (shrunk,)
 
 
 def main(apks: list[Path]) -> int:
     """Run all checks; 1 when one failed."""
     failed = 0
     for apk in apks:
-        for check in CHECKS + (DEBUG_CHECKS if "debug" in apk.stem else ()):
+        for check in CHECKS + (DEBUG_CHECKS if "debug" in apk.stem else RELEASE_CHECKS):
             name = f"{apk.stem}, {check.__name__}"
             try:
                 print(f"ok {name}: {check(apk)}", flush=True)

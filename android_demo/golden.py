@@ -1,6 +1,9 @@
 """Write the golden vectors that the Kotlin pixel code is tested against, computed by the project's own Python code.
 
 Each array is one little-endian file NAME.bin; golden.json beside them holds types and shapes. Pixels are RGB uint8.
+
+    python golden.py --check      writes app/src/main/assets/check instead: a photo and each preset's foreground in
+                                  it, which the app's speed test compares a phone with; after a change of a preset
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from keras_models.masks import guided_filter
 from tests import golden
 from tflite import runtime
 
+ROOT = Path(__file__).resolve().parents[1]
 ASSETS = Path(__file__).parent / "app" / "src" / "main" / "assets" / "models"
+CHECK = ASSETS.parent / "check"
 PORTRAIT = Path(__file__).parent / "app" / "src" / "test" / "resources" / "portrait.jpg"
 OUTPUT = Path(__file__).parent / "build" / "golden"
 SIZES = {"same": None, "smaller": (17, 23), "larger": (64, 45), "one": (1, 1)}  # (height, width)
@@ -30,6 +35,8 @@ CROP = (3, 5, 21, 14)  # left, top, width, height
 
 def main() -> None:
     """Write all vectors into android_demo/build/golden."""
+    if sys.argv[1:] == ["--check"]:
+        return write_check()
     random = np.random.default_rng(7)
     arrays = {}
     for vectors in (orientations, resizes, yuv, tensors, masks, effects, golden.video):
@@ -125,13 +132,7 @@ def tensors(random) -> dict[str, np.ndarray]:
 
 
 def masks(random) -> dict[str, np.ndarray]:
-    """Smoothing over time, filled contours, edge refinement and the opacity curve of `predict`."""
-    frames = cv2.blur(random.random((4, 21, 18), np.float32).transpose(1, 2, 0), (5, 5)).transpose(2, 0, 1)
-    frames[2, 5:12] = 1
-    smoothed = [frames[0]]  # by the rule before keras_models.smoothing, which the app has until it follows `video`
-    for frame in frames[1:]:
-        kept = 0.6 * np.clip(1 - 2 * np.abs(frame - smoothed[-1]), 0, 1)
-        smoothed.append(smoothed[-1] * kept + frame * (1 - kept))
+    """Filled contours, edge refinement and the opacity curve of `predict`."""
     blobs = (cv2.blur(random.random((40, 33)), (3, 3)) > 0.5).astype(np.uint8)
     cv2.circle(blobs, (16, 20), 12, 1, 2)
     filled = predict.fill_contours(blobs)
@@ -140,10 +141,9 @@ def masks(random) -> dict[str, np.ndarray]:
     large = golden.picture(random, 97, 71)
     small = data.prepare_image(large, (40, 33))
     return {
-        "frames": frames,
-        "smoothed": np.stack(smoothed).astype(np.float32),
         "blobs": blobs,
         "filled": filled,
+        "filled-largest": predict.fill_contours(blobs, regions="largest"),
         "photo": photo,
         "rough": rough,
         "guided": guided_filter(golden.grey(photo), rough, 3),
@@ -173,6 +173,18 @@ def effects(random) -> dict[str, np.ndarray]:
         "palette20": pictures.palette(20),
         "blurred": predict._blurred(photo, mask, 0.06).astype(np.uint8),
     }
+
+
+def write_check() -> None:
+    """The portrait and, as grey, the foreground's probability that each preset sees in it."""
+    CHECK.mkdir(exist_ok=True)
+    photo = data.prepare_image(data.read_image(PORTRAIT), (224, 224))  # most presets' own size: nothing is resized
+    cv2.imwrite(str(CHECK / "portrait.png"), photo[..., ::-1])
+    for path in sorted((ROOT / "keras_models" / "presets").glob("*/*.tflite")):
+        seen = predict.foreground(runtime.Segmenter(path).logits(photo))
+        small = np.round(255 * seen).astype(np.uint8)
+        cv2.imwrite(str(CHECK / f"{path.stem}.png"), small)
+        print(f"wrote {CHECK / path.stem}.png")
 
 
 def whole_road(path: Path) -> dict[str, np.ndarray]:

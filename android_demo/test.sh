@@ -43,6 +43,7 @@ for archive in build/pieces/test/*.aar; do unzip -qo "$archive" classes.jar -d "
 libraries="build/apk/classes:$(jars build/pieces/app/*.jar build/apk/aar/*/classes.jar build/pieces/test/*.jar "$tests"/aar/*/classes.jar)"
 running="$libraries$(jars build/pieces/test-framework/*.jar)" # whose classes Java 17 can load, unlike those of API 36
 compile "$libraries$(jars build/pieces/framework/*.jar)" "$tests/classes" app/src/test/kotlin
+echo "$tests/classes:$running" >"$tests/classpath.txt" # for benchmarks.drawing
 classes=$(cd app/src/test/kotlin && grep -l '@Test' pocketseg/*.kt | sed 's/\.kt$//; s/\//./g')
 set +e
 # shellcheck disable=SC2086

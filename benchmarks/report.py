@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.ablation_tables import TABLES
 from benchmarks.ablations import markdown as ablation_table
 from benchmarks.backbones import table as backbones_table
+from benchmarks.drawing import table as drawing_table
 from benchmarks.machine import RESULTS
 from benchmarks.search import table as search_table
 from benchmarks.speed import table as speed_table
@@ -357,6 +358,7 @@ PAGES = {
         "packing": packing,
     },
     "docs/ablations.md": {"ablations": ablations, "search": search},
+    "docs/phone.md": {"drawing": drawing_table},
     "docs/networks.md": {"papers": papers, "deploy": deploy},
 }
 

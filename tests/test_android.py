@@ -93,7 +93,7 @@ def test_gradle_and_the_script_build_the_same_app():
     assert 'applicationId = "pocketseg.demo"' in gradle and 'package="pocketseg.demo"' in script
     catalogue = tomllib.loads((DEMO / "gradle" / "libs.versions.toml").read_text())
     pieces = (DEMO / "pom.xml").read_text()
-    for artifact in ("junit", "json", "robolectric"):
+    for artifact in ("junit", "json", "robolectric", "jna"):
         group, name = catalogue["libraries"][artifact]["module"].split(":")
         version = catalogue["versions"][artifact]
         assert f"<groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}<" in pieces

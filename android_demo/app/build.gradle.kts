@@ -27,6 +27,7 @@ android {
         sourceCompatibility = JavaVersion.VERSION_11
         targetCompatibility = JavaVersion.VERSION_11
     }
+    sourceSets["main"].assets.srcDir("../../web_demo/shaders") // the page's and the app's
     androidResources { noCompress += "tflite" }
     testOptions {
         unitTests {
@@ -48,6 +49,7 @@ dependencies {
     testImplementation(libs.junit)
     testImplementation(libs.json)
     testImplementation(libs.robolectric)
+    testImplementation(libs.jna)
 }
 
 /** The presets become assets: train, convert into keras_models/presets, build. */

@@ -8,11 +8,13 @@ import android.content.pm.PackageManager
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
 import android.graphics.ImageFormat
+import android.graphics.SurfaceTexture
 import android.hardware.camera2.CameraCharacteristics
 import android.hardware.camera2.CameraManager
 import android.net.Uri
 import android.os.Build
 import android.provider.Settings
+import android.view.TextureView
 import android.view.View
 import android.view.ViewGroup
 import android.widget.Button
@@ -26,6 +28,7 @@ import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNotNull
 import org.junit.Assert.assertNull
 import org.junit.Assert.assertTrue
+import org.junit.Assume.assumeTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -162,6 +165,55 @@ class AppTest : AppFixture() {
         assertEquals("usb", chooseCamera(listOf("0" to back, "usb" to external), front = true))
         assertEquals("0", chooseCamera(listOf("0" to back), front = true))
         assertNull(chooseCamera(emptyList(), front = false))
+    }
+
+    /** Robolectric's OpenGL draws nothing: as on a phone whose driver cannot. */
+    @Test
+    fun withoutOpenGlTheCpuDrawsAndTheAppSaysSo() {
+        fakeCamera()
+        val activity = launch()
+        val surface = activity.findViewById<TextureView>(R.id.surface)
+        assertFalse("cut-outs and photos lie under it", surface.isOpaque)
+        val texture = SurfaceTexture(0)
+        surface.surfaceTextureListener!!.onSurfaceTextureAvailable(texture, 100, 100)
+        wait("the message") { "The CPU draws the picture" in text(activity, R.id.message) }
+        assertFalse("an error that came back is no crash", File(context.filesDir, "drawing-attempt").exists())
+        wait("a frame") { near(0xFFFAFAFA.toInt(), colour(activity, left = false, 480 to 640)) }
+        choosePhoto(activity)
+        wait("the photo") { near(0xFFE8D8C8.toInt(), colour(activity, left = false)) }
+        assertEquals("nothing lies over it", 0f, surface.alpha, 0f)
+        activity.presented(pocketseg.pixels.Size(48, 64)) { throw AssertionError("nothing records") }
+        idle()
+        assertEquals("what OpenGL drew is seen", 1f, surface.alpha, 0f)
+        assertFalse("whoever draws lets it go", surface.surfaceTextureListener!!.onSurfaceTextureDestroyed(texture))
+    }
+
+    @Test
+    fun aGraphicsDriverThatEndedTheAppIsNotTriedAgainUntilItIsChosen() {
+        File(context.filesDir, "drawing-attempt").writeText("OpenGL") // as a crash leaves it
+        val activity = launch()
+        assertTrue(text(activity, R.id.message), "graphics driver ended the app" in text(activity, R.id.message))
+        assertFalse(activity.state.graphics)
+        assertFalse(UiState.fromJson(activity.state.toJson()).graphics)
+        click(activity, R.id.settings)
+        sheetView<Switch>(R.id.graphics_switch).isChecked = true
+        assertTrue(activity.state.graphics)
+    }
+
+    @Test
+    fun theModelForEverydayPhotosIsTheFirst() {
+        assumeTrue("no models in the assets", Golden.models().isNotEmpty())
+        assertEquals("pocketnet-m-int8", ModelStore(context).list().first().name)
+    }
+
+    @Test
+    fun theEdgesAreCalmedAsTheModelSaysUntilThePersonChooses() {
+        model("calm", specText("calm", more = """, "smoothing": 0.25"""))
+        val activity = launch()
+        activity.update { copy(chosen = listOf("calm")) }
+        assertEquals(0.25f, activity.state.smoothing, 1e-6f)
+        activity.update { copy(look = look.copy(smoothing = 0.5f)) }
+        assertEquals(0.5f, UiState.fromJson(activity.state.toJson()).smoothing, 1e-6f)
     }
 
     @Test
@@ -554,6 +606,10 @@ class AppTest : AppFixture() {
         assertTrue((0 until runs.length()).any { runs.getJSONObject(it).getString("model") == "portrait.tflite" })
         assertTrue("parts.tflite" in json.getJSONArray("failures").toString())
         assertTrue("portrait.tflite" in json.getJSONArray("gpu_agreement").toString())
+        val accuracy = json.getJSONArray("accuracy")
+        val compared = (0 until accuracy.length()).map(accuracy::getJSONObject)
+        assertEquals("what the assets have a reference of", Golden.models().map { "$it.tflite" }.toSet(), compared.map { it.getString("model") }.toSet())
+        assertTrue("a model that sees brightness is none of those", compared.none { it.getBoolean("trusted") })
     }
 
     private companion object {

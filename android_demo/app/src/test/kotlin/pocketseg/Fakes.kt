@@ -116,6 +116,8 @@ class FakeScreen : Screen {
         shown.incrementAndGet()
     }
 
+    override fun presented(size: Size, pixels: () -> IntArray) = show(pixels(), size)
+
     override fun report(report: Report) {
         reports += report
     }

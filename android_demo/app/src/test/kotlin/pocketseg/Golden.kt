@@ -40,7 +40,7 @@ object Golden {
     fun asset(name: String) = file("src/main/assets/models/$name")
 
     /** The model of the portrait's tests and of the screenshots. */
-    fun portraitModel() = models().let { all -> all.firstOrNull { "extremec3" in it } ?: all.first() }
+    fun portraitModel() = models().let { all -> all.firstOrNull { "pocketnet" in it } ?: all.first() }
 
     fun spec(model: String) = ModelSpec.parse(asset("$model.json").readText(), "$model.json")
 

@@ -18,6 +18,7 @@ import pocketseg.model.coverage
 import pocketseg.model.openTrusted
 import pocketseg.pixels.Activation
 import pocketseg.pixels.Dtype
+import pocketseg.pixels.Fill
 import pocketseg.pixels.Quantization
 import pocketseg.pixels.Size
 import java.io.File
@@ -36,6 +37,16 @@ class ModelTest {
         assertEquals(0xFF010203.toInt(), spec.colours[1])
         assertEquals("ab", spec.sha256)
         assertFalse(spec.parts)
+    }
+
+    @Test
+    fun fillingAndSmoothingAreTheSpecsWhereItNamesThem() {
+        fun read(more: String) = ModelSpec.parse(specText(more = more), "x.json")
+        assertEquals(listOf(Fill.NONE, 0.8f), read("").let { listOf(it.fill, it.smoothing) })
+        assertEquals(listOf(Fill.ALL, 0.25f), read(""", "fill_contours": true, "smoothing": 0.25""").let { listOf(it.fill, it.smoothing) })
+        assertEquals(listOf(Fill.LARGEST, Fill.NONE), listOf("\"largest\"", "null").map { read(""", "fill_contours": $it""").fill })
+        assertThrows(ModelError::class.java) { read(""", "fill_contours": "some" """) }
+        assertThrows(ModelError::class.java) { read(""", "smoothing": 1.5""") }
     }
 
     @Test

@@ -10,6 +10,7 @@ import pocketseg.pixels.Box
 import pocketseg.pixels.Columns
 import pocketseg.pixels.ContourFill
 import pocketseg.pixels.Dtype
+import pocketseg.pixels.Fill
 import pocketseg.pixels.Grid
 import pocketseg.pixels.GuidedMask
 import pocketseg.pixels.InputTensor
@@ -186,13 +187,13 @@ class PixelsTest {
         val source = Golden.size("tensors/photo")
         val size = Golden.size("tensors/uint8")
         for ((dtype, quantization) in listOf(Dtype.UINT8 to Quantization(1 / 255f, 0), Dtype.INT8 to Quantization(1 / 255f, -128))) {
-            val input = InputTensor(source, size, dtype, quantization).apply { fill(photo) }
+            val input = InputTensor(size, dtype, quantization).apply { fill(photo, Grid.resize(source, size)) }
             val expected = Golden.bytes("tensors/${dtype.name.lowercase()}")
             val actual = ByteArray(expected.size).also(input.buffer::get)
             val difference = expected.indices.maxOf { (Math.abs(expected[it] - actual[it])).let { d -> if (dtype == Dtype.UINT8) minOf(d, 256 - d) else d } }
             assertTrue("$dtype differs by $difference", difference <= 1)
         }
-        val input = InputTensor(source, size, Dtype.FLOAT32, Quantization()).apply { fill(photo) }
+        val input = InputTensor(size, Dtype.FLOAT32, Quantization()).apply { fill(photo, Grid.resize(source, size)) }
         val actual = FloatArray(size.pixels * 3).also { input.buffer.asFloatBuffer().get(it) }
         assertArrayEquals(Golden.floats("tensors/float32"), actual, 1.01f / 255)
     }
@@ -214,29 +215,44 @@ class PixelsTest {
         assertArrayEquals(Golden.floats("tensors/stored2-foreground"), two.foreground, 1e-5f)
     }
 
+    /** Noise at first, then a part of the picture moves: keras_models/smoothing.py. */
     @Test
     fun smoothingOverTimeIsThatOfPredict() {
-        val frames = Golden.floats("masks/frames")
-        val expected = Golden.floats("masks/smoothed")
-        val size = Size(18, 21)
-        val smoothing = TemporalSmoothing(size)
-        for (i in 0 until 4) {
-            val mask = frames.copyOfRange(i * size.pixels, (i + 1) * size.pixels)
-            smoothing.apply(mask, 0.6f)
-            assertArrayEquals("frame $i", expected.copyOfRange(i * size.pixels, (i + 1) * size.pixels), mask, 1e-5f)
+        val size = Size(151, 41)
+        val (pictures, frames, expected) = Triple(Golden.pixels("video/pictures"), Golden.floats("video/frames"), Golden.floats("video/calm"))
+        val smoothing = TemporalSmoothing(size, size)
+        fun <T> frame(i: Int, cut: (Int, Int) -> T) = cut(i * size.pixels, (i + 1) * size.pixels)
+        for (i in 0 until 5) {
+            val mask = frame(i, frames::copyOfRange)
+            smoothing.apply(mask, frame(i, pictures::copyOfRange), 0.8f)
+            assertArrayEquals("frame $i", frame(i, expected::copyOfRange), mask, 2e-5f)
         }
         smoothing.reset()
-        val mask = FloatArray(size.pixels) { 0.25f }.also { smoothing.apply(it, 0.6f) }
+        val mask = FloatArray(size.pixels) { 0.25f }.also { smoothing.apply(it, frame(0, pictures::copyOfRange), 0.8f) }
         assertArrayEquals(FloatArray(size.pixels) { 0.25f }, mask, 0f)
+    }
+
+    @Test
+    fun aMaskOfAnotherSizeThanThePictureIsCalmedToo() {
+        val (input, size) = Size(40, 20) to Size(20, 10)
+        val smoothing = TemporalSmoothing(input, size)
+        val still = IntArray(input.pixels) { 0xFF808080.toInt() }
+        val moved = IntArray(input.pixels) { if (it % 40 < 20) 0xFF808080.toInt() else 0xFFF0F0F0.toInt() }
+        smoothing.apply(FloatArray(size.pixels), still, 0.8f)
+        val mask = FloatArray(size.pixels) { 1f }.also { smoothing.apply(it, moved, 0.8f) }
+        assertEquals("stays", 0.2f, mask[5 * 20 + 3], 1e-5f)
+        assertEquals("moved", 1f, mask[5 * 20 + 16], 1e-5f)
     }
 
     @Test
     fun filledContoursAreThoseOfOpenCv() {
         val size = Golden.size("masks/blobs")
-        val mask = Golden.bytes("masks/blobs").map { 0.3f + 0.4f * it }.toFloatArray()
-        ContourFill(size).apply(mask, 0.5f)
-        val filled = ByteArray(mask.size) { if (mask[it] >= 0.5f) 1 else 0 }
-        assertArrayEquals(Golden.bytes("masks/filled"), filled)
+        for ((fill, expected) in listOf(Fill.ALL to "filled", Fill.LARGEST to "filled-largest", Fill.NONE to "blobs")) {
+            val mask = Golden.bytes("masks/blobs").map { 0.3f + 0.4f * it }.toFloatArray()
+            ContourFill(size).apply(mask, 0.5f, fill)
+            val filled = ByteArray(mask.size) { if (mask[it] >= 0.5f) 1 else 0 }
+            assertArrayEquals("$fill", Golden.bytes("masks/$expected"), filled)
+        }
     }
 
     private fun guided(smallPhoto: IntArray, small: Size, photo: IntArray, size: Size, band: Int): FloatArray {

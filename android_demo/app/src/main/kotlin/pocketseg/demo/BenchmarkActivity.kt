@@ -9,6 +9,7 @@ import android.view.View
 import android.widget.Button
 import android.widget.TextView
 import org.json.JSONObject
+import pocketseg.live.Accuracy
 import pocketseg.live.Candidate
 import pocketseg.live.Clock
 import pocketseg.live.ColdStart
@@ -76,7 +77,7 @@ class BenchmarkActivity : Activity() {
         window.decorView.keepScreenOn = true // a dark screen would end it
         for (button in buttons.keys) findViewById<Button>(button).setText(R.string.bench_stop)
         thread = Thread({
-            val found = if (id == R.id.run) measureAll() else sustainFirst()
+            val found = if (id == R.id.run) measureAll() else sustainOne()
             runOnUiThread { finished(found) }
         }, "benchmark").apply { start() }
     }
@@ -132,19 +133,45 @@ class BenchmarkActivity : Activity() {
         for (threads in listOf(1, 2, 4).filter { it <= cores }) {
             runs += measured(starts.map { candidate(it.first, Delegate.CPU, threads) }, Delegate.CPU, threads) ?: return null
         }
+        val accuracies = mutableListOf<Accuracy>()
+        for ((file) in starts) {
+            if (stopped) return null
+            accuracy(file, Delegate.CPU, quiet)?.let { accuracies += it }
+        }
         val agreements = mutableMapOf<String, Agreement>()
         val trusted = starts.map { it.first }.filter { file ->
             if (stopped) return null
             val found = agree(file, quiet) ?: return@filter false
             agreements["${file.name}.tflite"] = found
             add(getString(R.string.bench_agreement, file.name, "$found"))
+            if (found.trusted) gpu.make(file.name) { accuracy(file, Delegate.GPU, quiet) }?.let { accuracies += it }
             found.trusted
         }
         if (trusted.isNotEmpty()) {
             val onGpu = { measured(trusted.map { candidate(it, Delegate.GPU, 1) }, Delegate.GPU, 1) }
             runs += gpu.make(trusted.joinToString { it.name }, onGpu) ?: return null
         }
-        return Findings(runs, starts.map { it.second }, agreements, emptyMap(), failures.toList())
+        return Findings(runs, starts.map { it.second }, agreements, accuracies, failures = failures.toList())
+    }
+
+    /** Against the project's Python, on the photo of the assets; null where there is nothing to compare with. */
+    private fun accuracy(file: ModelFile, delegate: Delegate, told: Progress): Accuracy? {
+        val reference = ModelStore(this).reference(file.name) ?: return null
+        try {
+            val segmenter = open(file, delegate, 1)
+            try {
+                val found = Accuracy("${file.name}.tflite", delegate, reference.compare(segmenter) ?: return null)
+                add(getString(R.string.bench_accuracy, file.name, delegate.name, "${found.agreement}"))
+                return found
+            } finally {
+                segmenter.close()
+            }
+        } catch (error: ModelError) {
+            told.failed("${file.name}.tflite", error.message!!)
+        } catch (error: RuntimeException) {
+            told.failed("${file.name}.tflite", "$error")
+        }
+        return null
     }
 
     /** Null when the GPU cannot run it, which is told. */
@@ -180,13 +207,15 @@ class BenchmarkActivity : Activity() {
         return runs
     }
 
-    private fun sustainFirst(): Findings? {
-        val file = usable().firstOrNull() ?: return null
+    /** The model that is shown, or the first. */
+    private fun sustainOne(): Findings? {
+        val files = usable()
+        val file = files.find { it.name == intent.getStringExtra(MODEL) } ?: files.firstOrNull() ?: return null
         val candidate = candidate(file, Delegate.CPU, minOf(2, Runtime.getRuntime().availableProcessors()))
         val stretches = sustain(candidate, SUSTAINED_SECONDS, STRETCH_SECONDS, Told { "" }, { thermalStatus(this) }, ::battery) {
             add(getString(R.string.bench_stretch, it.seconds, it.times.milliseconds(0.5), it.thermal ?: "-", it.batteryPercent?.let { p -> "$p %" } ?: "-"))
         }
-        return Findings(emptyList(), emptyList(), emptyMap(), mapOf(candidate.name to stretches), failures.toList()).takeIf { stretches.isNotEmpty() }
+        return Findings(sustained = mapOf(candidate.name to stretches), failures = failures.toList()).takeIf { stretches.isNotEmpty() }
     }
 
     private fun battery(): Int? =
@@ -198,12 +227,14 @@ class BenchmarkActivity : Activity() {
 
     private fun add(line: String) = runOnUiThread { text.append("$line\n") }
 
-    private companion object {
-        const val WARMUP = 10
-        const val REPEATS = 100
-        const val SUSTAINED_SECONDS = 300
-        const val STRETCH_SECONDS = 10
-        const val TEXT = "text"
-        const val RESULT = "result"
+    companion object {
+        /** The extra that names the model of the sustained run. */
+        const val MODEL = "model"
+        private const val WARMUP = 10
+        private const val REPEATS = 100
+        private const val SUSTAINED_SECONDS = 300
+        private const val STRETCH_SECONDS = 10
+        private const val TEXT = "text"
+        private const val RESULT = "result"
     }
 }

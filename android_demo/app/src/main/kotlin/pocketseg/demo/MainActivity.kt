@@ -6,11 +6,13 @@ import android.content.ActivityNotFoundException
 import android.content.Intent
 import android.content.pm.PackageManager
 import android.content.res.Configuration
+import android.graphics.SurfaceTexture
 import android.net.Uri
 import android.os.Bundle
 import android.os.Handler
 import android.os.Looper
 import android.provider.Settings
+import android.view.TextureView
 import android.view.View
 import pocketseg.live.Background
 import pocketseg.live.Effect
@@ -41,6 +43,7 @@ var openCamera: (Activity, front: Boolean) -> FrameSource = { activity, front ->
 class MainActivity : Activity(), Screen {
     private lateinit var store: ModelStore
     private lateinit var gpu: Attempt
+    private lateinit var drawing: Attempt
     private val files: ExecutorService = Executors.newSingleThreadExecutor { Thread(it, "files") }
     private val main = Handler(Looper.getMainLooper())
     var state = UiState()
@@ -61,6 +64,7 @@ class MainActivity : Activity(), Screen {
         super.onCreate(saved)
         store = ModelStore(this)
         gpu = Attempt(File(filesDir, "gpu-attempt"))
+        drawing = Attempt(File(filesDir, "drawing-attempt"))
         state = UiState.fromJson(getPreferences(MODE_PRIVATE).getString(STATE, "{}")!!)
         saved?.getString(PHOTO)?.let { state = state.copy(source = Source.Photo(Uri.parse(it))) }
         saved?.getString(VIDEO)?.let { state = state.copy(source = Source.Video(Uri.parse(it))) }
@@ -71,6 +75,12 @@ class MainActivity : Activity(), Screen {
             gpu.forget()
             remember()
             failed(Trouble(Problem.GPU_CRASHED, it))
+        }
+        drawing.lost?.let {
+            state = state.copy(graphics = false)
+            drawing.forget()
+            remember()
+            failed(Trouble(Problem.GRAPHICS_CRASHED))
         }
         if (saved == null) receive(intent)
         listModels()
@@ -87,6 +97,7 @@ class MainActivity : Activity(), Screen {
         engine.fit(aspect)
         engine.show(background)
         engine.show(state.look)
+        openGraphics()
         openModels()
         openSource()
     }
@@ -130,7 +141,39 @@ class MainActivity : Activity(), Screen {
             aspect = it
             engine?.fit(it)
         }
+        findViewById<TextureView>(R.id.surface).apply {
+            isOpaque = false // cut-outs, and photos under it
+            surfaceTextureListener = surfaces
+        }
         screen.render(state)
+    }
+
+    private var surface: GlSurface? = null
+
+    private val surfaces = object : TextureView.SurfaceTextureListener {
+        override fun onSurfaceTextureAvailable(texture: SurfaceTexture, width: Int, height: Int) {
+            surface?.abandon()
+            surface = GlSurface(texture)
+            openGraphics()
+        }
+
+        override fun onSurfaceTextureSizeChanged(texture: SurfaceTexture, width: Int, height: Int) = Unit
+
+        override fun onSurfaceTextureDestroyed(texture: SurfaceTexture): Boolean {
+            if (surface?.texture !== texture) return false
+            surface?.abandon()
+            surface = null
+            openGraphics()
+            return false // whoever draws to it lets it go
+        }
+
+        override fun onSurfaceTextureUpdated(texture: SurfaceTexture) = Unit
+    }
+
+    private fun openGraphics() {
+        val surface = surface
+        if (surface == null || !state.graphics) engine?.drawWith(null)
+        else engine?.drawWith { drawing.make("OpenGL") { openDrawing(surface) { name -> assets.open(name).use { String(it.readBytes()) } } } }
     }
 
     override fun onNewIntent(intent: Intent) {
@@ -162,6 +205,7 @@ class MainActivity : Activity(), Screen {
         if (state.look != before.look) engine?.show(state.look)
         if (state.backdrop != before.backdrop) readBackdrop()
         if (state.chosen != before.chosen || state.delegate != before.delegate || state.threads != before.threads) openModels()
+        if (state.graphics != before.graphics) openGraphics()
         if (state.source != before.source) stopRecording()
         if (state.source != before.source || (state.cameraAllowed && !before.cameraAllowed)) openSource()
         screen.render(state)
@@ -244,10 +288,31 @@ class MainActivity : Activity(), Screen {
 
     override fun show(pixels: IntArray, size: Size) {
         picture?.show(pixels, size)
+        cover(false)
+        record(size) { pixels }
+    }
+
+    override fun presented(size: Size, pixels: () -> IntArray) {
+        picture?.show(size)
+        cover(true)
+        record(size, pixels)
+    }
+
+    private var covered: Boolean? = null // of the inference thread
+
+    /** What OpenGL drew last lies over the other picture, or is not seen. */
+    private fun cover(now: Boolean) {
+        if (covered == now) return
+        covered = now
+        runOnUiThread { findViewById<View>(R.id.surface).alpha = if (now) 1f else 0f }
+    }
+
+    private fun record(size: Size, pixels: () -> IntArray) {
+        val recording = recording ?: return
         try {
-            recording?.add(pixels, size, System.nanoTime())
+            recording.add(pixels(), size, System.nanoTime())
         } catch (error: IOException) {
-            recording = null
+            this.recording = null
             failed(Trouble(Problem.SAVE_FAILED, error))
             runOnUiThread { update { copy(recording = false) } }
         }

@@ -1,10 +1,13 @@
 package pocketseg.demo
 
 import android.content.Context
+import android.graphics.BitmapFactory
 import android.net.Uri
 import android.provider.OpenableColumns
 import pocketseg.model.ModelError
 import pocketseg.model.ModelSpec
+import pocketseg.model.Reference
+import pocketseg.pixels.Size
 import java.io.File
 import java.io.IOException
 import java.io.InputStream
@@ -33,7 +36,8 @@ class ModelStore(private val context: Context) {
             names(picked - assets).map { read(it, true) { file -> File(folder, file).inputStream() } }
     }
 
-    private fun names(files: Set<String>) = files.map { it.substringBeforeLast('.') }.distinct().sorted()
+    /** The app's own choice first. */
+    private fun names(files: Set<String>) = files.map { it.substringBeforeLast('.') }.distinct().sortedWith(compareBy({ it != PREFERRED }, { it }))
 
     private fun read(name: String, added: Boolean, open: (String) -> InputStream): ModelFile =
         try {
@@ -84,6 +88,26 @@ class ModelStore(private val context: Context) {
         for (type in listOf("tflite", "json")) File(folder, "$name.$type").delete()
     }
 
+    /**
+     * The photo of the assets, packed pixels, and the foreground that the project's Python finds in it with the model of
+     * that name; null for a model without one.
+     */
+    fun reference(name: String): Reference? =
+        try {
+            val expected = decode("$name.png")
+            val photo = decode("portrait.png")
+            Reference(photo.first, photo.second, FloatArray(expected.second.pixels) { (expected.first[it] and 255) / 255f })
+        } catch (_: IOException) {
+            null
+        }
+
+    private fun decode(file: String): Pair<IntArray, Size> {
+        val bitmap = context.assets.open("check/$file").use(BitmapFactory::decodeStream) ?: throw IOException("no PNG")
+        val pixels = IntArray(bitmap.width * bitmap.height)
+        bitmap.getPixels(pixels, 0, bitmap.width, 0, 0, bitmap.width, bitmap.height)
+        return pixels to Size(bitmap.width, bitmap.height)
+    }
+
     private fun displayName(uri: Uri): String? =
         context.contentResolver.query(uri, arrayOf(OpenableColumns.DISPLAY_NAME), null, null, null)?.use {
             if (it.moveToFirst()) it.getString(0) else null
@@ -91,6 +115,7 @@ class ModelStore(private val context: Context) {
 
     companion object {
         const val FOLDER = "models"
+        const val PREFERRED = "pocketnet-m-int8"
     }
 }
 

@@ -20,7 +20,17 @@ class PictureView(context: Context, attributes: AttributeSet?) : View(context, a
     private val paint = Paint(Paint.FILTER_BITMAP_FLAG)
     private val chequered = Paint().apply { shader = chequers() }
     private val area = RectF()
+    private var ground: Size? = null // of a picture that lies over this view
     var sizeChanged: (aspect: Double) -> Unit = {}
+
+    /** Nothing but the ground under a picture of [size] that another view shows. */
+    fun show(size: Size) {
+        synchronized(this) {
+            if (ground == size) return
+            ground = size
+        }
+        postInvalidateOnAnimation()
+    }
 
     /** From one other thread at a time. */
     fun show(pixels: IntArray, size: Size) {
@@ -33,6 +43,7 @@ class PictureView(context: Context, attributes: AttributeSet?) : View(context, a
         synchronized(this) {
             bitmaps[next] = bitmap
             shown = next
+            ground = null
         }
         postInvalidateOnAnimation()
     }
@@ -42,13 +53,14 @@ class PictureView(context: Context, attributes: AttributeSet?) : View(context, a
     }
 
     override fun onDraw(canvas: Canvas) {
-        val bitmap = synchronized(this) { if (shown < 0) null else bitmaps[shown] } ?: return
-        val scale = minOf(width.toFloat() / bitmap.width, height.toFloat() / bitmap.height)
-        val left = (width - bitmap.width * scale) / 2
-        val top = (height - bitmap.height * scale) / 2
-        area.set(left, top, left + bitmap.width * scale, top + bitmap.height * scale)
+        val (bitmap, size) = synchronized(this) { (if (shown < 0 || ground != null) null else bitmaps[shown]) to ground }
+        val picture = size ?: Size(bitmap?.width ?: return, bitmap.height)
+        val scale = minOf(width.toFloat() / picture.width, height.toFloat() / picture.height)
+        val left = (width - picture.width * scale) / 2
+        val top = (height - picture.height * scale) / 2
+        area.set(left, top, left + picture.width * scale, top + picture.height * scale)
         canvas.drawRect(area, chequered)
-        canvas.drawBitmap(bitmap, null, area, paint)
+        if (bitmap != null) canvas.drawBitmap(bitmap, null, area, paint)
     }
 
     private fun chequers(): BitmapShader {

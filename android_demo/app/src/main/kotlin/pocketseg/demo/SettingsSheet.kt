@@ -66,6 +66,7 @@ class SettingsSheet(private val activity: MainActivity) {
         onSwitch(R.id.fill_contours, activity.state.look.fillContours) { look { copy(fillContours = it) } }
         onSwitch(R.id.fill_view, activity.state.look.fillView) { look { copy(fillView = it) } }
         onSwitch(R.id.numbers_switch, activity.state.numbers) { activity.update { copy(numbers = it) } }
+        onSwitch(R.id.graphics_switch, activity.state.graphics) { activity.update { copy(graphics = it) } }
         onClick(R.id.model_row) { pickModel() }
         onClick(R.id.compare_row) { pickSecond() }
         onClick(R.id.add_row) { activity.addModels() }
@@ -77,7 +78,9 @@ class SettingsSheet(private val activity: MainActivity) {
             val choices = activity.threadChoices(Runtime.getRuntime().availableProcessors(), activity.state.delegate)
             activity.pick(R.string.threads, choices, activity.state.threads) { activity.update { copy(threads = it) } }
         }
-        onClick(R.id.benchmark_row) { activity.startActivity(Intent(activity, BenchmarkActivity::class.java)) }
+        onClick(R.id.benchmark_row) {
+            activity.startActivity(Intent(activity, BenchmarkActivity::class.java).putExtra(BenchmarkActivity.MODEL, activity.state.chosen.firstOrNull()))
+        }
         onClick(R.id.licences_row) { activity.startActivity(Intent(activity, LicencesActivity::class.java)) }
         dialog.setOnDismissListener { this.dialog = null }
         render(activity.state)
@@ -99,7 +102,7 @@ class SettingsSheet(private val activity: MainActivity) {
     fun render(state: UiState) {
         if (dialog == null) return
         refinement.render(state.look.refinement)
-        smoothing.render(state.look.smoothing)
+        smoothing.render(state.smoothing)
         val none = activity.getString(R.string.no_model)
         row(R.id.model_row, R.string.model, state.chosen.firstOrNull() ?: none)
         row(R.id.compare_row, R.string.compare, state.chosen.getOrNull(1) ?: none)

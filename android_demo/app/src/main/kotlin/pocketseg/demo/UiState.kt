@@ -32,6 +32,8 @@ data class UiState(
     val delegate: Delegate = Delegate.CPU,
     val threads: Int = 2,
     val numbers: Boolean = false,
+    /** Moving pictures are drawn on the GPU where that agrees with the CPU. */
+    val graphics: Boolean = true,
     val devices: List<Device> = emptyList(),
     val report: Report? = null,
     val thermal: String? = null,
@@ -41,6 +43,8 @@ data class UiState(
     val bare: Boolean = false,
     val recording: Boolean = false,
 ) {
+    /** The person's, or else the first model's. */
+    val smoothing get() = look.smoothing ?: files.firstOrNull()?.spec?.smoothing ?: 0f
     val files get() = chosen.mapNotNull { name -> models?.find { it.name == name } }
 
     /** What is remembered from one start of the app to the next. */
@@ -49,7 +53,7 @@ data class UiState(
         put("blur", look.blur.toDouble())
         put("colour", look.colour)
         put("refinement", look.refinement.toDouble())
-        put("smoothing", look.smoothing.toDouble())
+        put("smoothing", look.smoothing?.toDouble() ?: JSONObject.NULL)
         put("fill_contours", look.fillContours)
         put("fill_view", look.fillView)
         put("backdrop", backdrop.name)
@@ -58,6 +62,7 @@ data class UiState(
         put("delegate", delegate.name)
         put("threads", threads)
         put("numbers", numbers)
+        put("graphics", graphics)
     }.toString()
 
     companion object {
@@ -69,7 +74,7 @@ data class UiState(
                 UiState(
                     Look(
                         Effect.valueOf(json.getString("effect")), json.getDouble("blur").toFloat(), json.getInt("colour"),
-                        json.getDouble("refinement").toFloat(), json.getDouble("smoothing").toFloat(),
+                        json.getDouble("refinement").toFloat(), if (json.isNull("smoothing")) null else json.getDouble("smoothing").toFloat(),
                         json.getBoolean("fill_contours"), json.getBoolean("fill_view"),
                     ),
                     Backdrop.valueOf(json.getString("backdrop")),
@@ -78,6 +83,7 @@ data class UiState(
                     delegate = Delegate.valueOf(json.getString("delegate")),
                     threads = json.getInt("threads"),
                     numbers = json.getBoolean("numbers"),
+                    graphics = json.optBoolean("graphics", true),
                 )
             } catch (_: JSONException) {
                 UiState()

@@ -28,18 +28,30 @@ class VideoWriter(file: File, picture: Size, private val sound: Sound? = null) {
     private val info = MediaCodec.BufferInfo()
     private var codec: MediaCodec? = null
     private var track = -1
+    private var last = -1L
 
     init {
-        guarded {
-            val format = MediaFormat.createVideoFormat(MIME, size.width, size.height)
-            format.setInteger(MediaFormat.KEY_COLOR_FORMAT, MediaCodecInfo.CodecCapabilities.COLOR_FormatYUV420Flexible)
-            format.setInteger(MediaFormat.KEY_BIT_RATE, maxOf(1_000_000, size.pixels * 6))
-            format.setInteger(MediaFormat.KEY_FRAME_RATE, 30)
-            format.setInteger(MediaFormat.KEY_I_FRAME_INTERVAL, 1)
-            codec = MediaCodec.createEncoderByType(MIME).apply {
-                configure(format, null, null, MediaCodec.CONFIGURE_FLAG_ENCODE)
-                start()
-            }
+        try {
+            guarded(::open)
+        } catch (error: IOException) {
+            release()
+            throw error
+        }
+    }
+
+    private fun open() {
+        val format = MediaFormat.createVideoFormat(MIME, size.width, size.height)
+        format.setInteger(MediaFormat.KEY_COLOR_FORMAT, MediaCodecInfo.CodecCapabilities.COLOR_FormatYUV420Flexible)
+        // What toYuv writes; players take large videos that do not say for BT.709.
+        format.setInteger(MediaFormat.KEY_COLOR_STANDARD, MediaFormat.COLOR_STANDARD_BT601_PAL)
+        format.setInteger(MediaFormat.KEY_COLOR_RANGE, MediaFormat.COLOR_RANGE_LIMITED)
+        format.setInteger(MediaFormat.KEY_COLOR_TRANSFER, MediaFormat.COLOR_TRANSFER_SDR_VIDEO)
+        format.setInteger(MediaFormat.KEY_BIT_RATE, maxOf(1_000_000, size.pixels * 6))
+        format.setInteger(MediaFormat.KEY_FRAME_RATE, 30)
+        format.setInteger(MediaFormat.KEY_I_FRAME_INTERVAL, 1)
+        codec = MediaCodec.createEncoderByType(MIME).apply {
+            configure(format, null, null, MediaCodec.CONFIGURE_FLAG_ENCODE)
+            start()
         }
     }
 
@@ -51,7 +63,8 @@ class VideoWriter(file: File, picture: Size, private val sound: Sound? = null) {
             val image = codec.getInputImage(free) ?: throw IOException("the encoder takes no pictures")
             val (y, u, v) = image.planes.map(::sink)
             toYuv(pixels, width, size, y, u, v)
-            codec.queueInputBuffer(free, 0, size.pixels * 3 / 2, microseconds, 0)
+            last = maxOf(last + 1, microseconds) // a muxer takes no two frames of one time
+            codec.queueInputBuffer(free, 0, size.pixels * 3 / 2, last, 0)
         }
         drain(0)
         free >= 0
@@ -59,13 +72,18 @@ class VideoWriter(file: File, picture: Size, private val sound: Sound? = null) {
 
     fun finish() = guarded {
         val codec = codec!!
+        var patience = PATIENCE
         var free = -1
         while (free < 0) {
-            free = codec.dequeueInputBuffer(10_000)
+            if (patience-- == 0) throw IOException("the encoder takes no end")
+            free = codec.dequeueInputBuffer(WAIT)
             drain(0)
         }
-        codec.queueInputBuffer(free, 0, 0, 0, MediaCodec.BUFFER_FLAG_END_OF_STREAM)
-        while (info.flags and MediaCodec.BUFFER_FLAG_END_OF_STREAM == 0) drain(10_000)
+        codec.queueInputBuffer(free, 0, 0, last + 1, MediaCodec.BUFFER_FLAG_END_OF_STREAM)
+        while (info.flags and MediaCodec.BUFFER_FLAG_END_OF_STREAM == 0) {
+            if (patience-- <= 0) throw IOException("the encoder comes to no end")
+            drain(WAIT)
+        }
         if (track >= 0) sound?.copy(muxer)
         if (track >= 0) muxer.stop()
     }
@@ -112,6 +130,8 @@ class VideoWriter(file: File, picture: Size, private val sound: Sound? = null) {
 
     private companion object {
         const val MIME = MediaFormat.MIMETYPE_VIDEO_AVC
+        const val WAIT = 10_000L // microseconds
+        const val PATIENCE = 1000 // times that
     }
 }
 
@@ -140,7 +160,12 @@ class Sound private constructor(private val extractor: MediaExtractor, private v
     companion object {
         fun of(context: Context, uri: Uri): Sound? {
             val extractor = MediaExtractor()
-            extractor.setDataSource(context, uri, null)
+            try {
+                extractor.setDataSource(context, uri, null)
+            } catch (error: IOException) {
+                extractor.release()
+                throw error
+            }
             for (track in 0 until extractor.trackCount) {
                 val format = extractor.getTrackFormat(track)
                 if (format.getString(MediaFormat.KEY_MIME) in setOf(MediaFormat.MIMETYPE_AUDIO_AAC, MediaFormat.MIMETYPE_AUDIO_AMR_NB)) {
@@ -173,15 +198,18 @@ class Recording(val file: File) {
         if (size == this.size) writer!!.add(pixels, size.width, (nanoseconds - started) / 1000, patience = 0)
     }
 
-    /** False when there was no picture. Throws [IOException]. */
+    /** False when there was no picture. Throws [IOException]; then there is no file. */
     @Synchronized
     fun finish(): Boolean {
         ended = true
         val writer = writer ?: return false
+        var whole = false
         try {
             writer.finish()
+            whole = true
         } finally {
             writer.release()
+            if (!whole) file.delete()
         }
         return true
     }
@@ -189,7 +217,8 @@ class Recording(val file: File) {
 
 /**
  * The whole video at [uri] with the effect, its sound kept, into [file]; false when [cancelled] became true. Opens and
- * closes the models here. [progress] gets percents. Throws [IOException], and what [open] throws.
+ * closes the models here. [progress] gets percents. Throws [IOException], and what [open] throws; only a whole video is
+ * left in [file].
  */
 fun convertVideo(
     context: Context, uri: Uri, file: File, look: Look, background: Background?, open: () -> List<Segmenter>,
@@ -198,6 +227,7 @@ fun convertVideo(
     var decoder: VideoDecoder? = null
     var writer: VideoWriter? = null
     var segmenters = emptyList<Segmenter>()
+    var complete = false
     try {
         segmenters = open()
         decoder = VideoDecoder(context, uri)
@@ -214,11 +244,12 @@ fun convertVideo(
         }
         if (cancelled()) return false
         (writer ?: throw IOException("it holds no pictures")).finish()
+        complete = true
         return true
     } finally {
         writer?.release()
         decoder?.release()
         segmenters.forEach { it.close() }
-        if (cancelled()) file.delete()
+        if (!complete) file.delete()
     }
 }

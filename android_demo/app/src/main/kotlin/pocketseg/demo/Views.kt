@@ -6,19 +6,25 @@ import android.view.View
 import android.view.ViewGroup
 import android.widget.ScrollView
 
-/** Children in cells of one size: as many side by side as their words need, the rest below, evenly. */
+/**
+ * Children in cells of one size: as many side by side as their words need, the rest below, evenly. An invisible one keeps
+ * its cell only where all are in one row.
+ */
 class EvenRow(context: Context, attributes: AttributeSet?) : ViewGroup(context, attributes) {
-    private val shown get() = (0 until childCount).map(::getChildAt).filter { it.visibility != View.GONE }
+    private val there get() = (0 until childCount).map(::getChildAt).filter { it.visibility != View.GONE }
+    private var shown = emptyList<View>()
     private var columns = 1
     private var cellHeight = 0
 
     override fun onMeasure(widthSpec: Int, heightSpec: Int) {
         val room = MeasureSpec.getSize(widthSpec) - paddingLeft - paddingRight
-        val children = shown
+        var children = there
         if (children.isEmpty()) return setMeasuredDimension(MeasureSpec.getSize(widthSpec), 0)
         val free = MeasureSpec.makeMeasureSpec(0, MeasureSpec.UNSPECIFIED)
         for (child in children) measureChild(child, free, free)
         val widest = children.maxOf { it.measuredWidth }
+        if (room / maxOf(1, widest) < children.size) children = children.filter { it.visibility == View.VISIBLE }
+        shown = children
         val fitting = (room / maxOf(1, widest)).coerceIn(1, children.size)
         val rows = (children.size + fitting - 1) / fitting
         columns = (children.size + rows - 1) / rows

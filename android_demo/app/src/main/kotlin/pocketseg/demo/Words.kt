@@ -19,6 +19,8 @@ fun Context.words(trouble: Trouble): String {
         Problem.GPU_TRUSTED -> R.string.problem_gpu_trusted
         Problem.GPU_NOT_TRUSTED -> R.string.problem_gpu_not_trusted
         Problem.GPU_CRASHED -> R.string.problem_gpu_crashed
+        Problem.GRAPHICS_FAILED -> R.string.problem_graphics_failed
+        Problem.GRAPHICS_CRASHED -> R.string.problem_graphics_crashed
         Problem.CAMERA_NONE -> R.string.problem_camera_none
         Problem.CAMERA_REFUSED -> R.string.problem_camera_refused
         Problem.CAMERA_LOST -> R.string.problem_camera_lost

@@ -3,6 +3,7 @@ package pocketseg.live
 import org.json.JSONArray
 import org.json.JSONObject
 import pocketseg.model.Agreement
+import pocketseg.model.Delegate
 import pocketseg.model.Device
 import pocketseg.model.ModelError
 import pocketseg.model.Segmenter
@@ -153,13 +154,17 @@ private fun randomInput(segmenter: Segmenter): ByteBuffer {
     return buffer
 }
 
+/** A model's foreground on this phone against that of the project's Python, on one photo. */
+class Accuracy(val model: String, val delegate: Delegate, val agreement: Agreement)
+
 /** All that one benchmark found. [agreements]: of models on the GPU with the same on the CPU. */
 class Findings(
-    val runs: List<Run>, val starts: List<ColdStart>, val agreements: Map<String, Agreement>, val sustained: Map<String, List<Stretch>>,
-    val failures: List<Pair<String, String>>,
+    val runs: List<Run> = emptyList(), val starts: List<ColdStart> = emptyList(), val agreements: Map<String, Agreement> = emptyMap(),
+    val accuracies: List<Accuracy> = emptyList(), val sustained: Map<String, List<Stretch>> = emptyMap(),
+    val failures: List<Pair<String, String>> = emptyList(),
 )
 
-/** The JSON of `python -m tflite.benchmark --json`, and what only a phone tells: `delegate`, `coverage` and the last three lists. */
+/** The JSON of `python -m tflite.benchmark --json`, and what only a phone tells: `delegate`, `coverage` and the last four lists. */
 fun benchmarkJson(machine: String, system: String, cores: Int, found: Findings): JSONObject = JSONObject()
     .put("machine", machine)
     .put("system", system)
@@ -181,8 +186,13 @@ fun benchmarkJson(machine: String, system: String, cores: Int, found: Findings):
     .put(
         "gpu_agreement",
         array(found.agreements.toList()) { (model, agreement) ->
-            JSONObject().put("model", model).put("mean_difference", agreement.meanDifference).put("other_side", agreement.otherSide)
-                .put("trusted", agreement.trusted)
+            JSONObject().put("model", model).putAgreement(agreement)
+        },
+    )
+    .put(
+        "accuracy",
+        array(found.accuracies) {
+            JSONObject().put("model", it.model).put("delegate", it.delegate.name.lowercase()).putAgreement(it.agreement)
         },
     )
     .put(
@@ -203,3 +213,6 @@ private fun <T> array(values: List<T>, json: (T) -> JSONObject) = JSONArray(valu
 
 private fun JSONObject.putTimes(times: Percentiles) = put("median_ms", times.milliseconds(0.5)).put("p90_ms", times.milliseconds(0.9))
     .put("p99_ms", times.milliseconds(0.99)).put("min_ms", times.milliseconds(0.0))
+
+private fun JSONObject.putAgreement(agreement: Agreement) = put("mean_difference", agreement.meanDifference)
+    .put("other_side", agreement.otherSide).put("trusted", agreement.trusted)

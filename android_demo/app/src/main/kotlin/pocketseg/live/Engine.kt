@@ -12,6 +12,9 @@ interface Screen {
     /** [pixels] belong to the engine: copy them before returning. Those of a cut-out are not opaque. */
     fun show(pixels: IntArray, size: Size)
 
+    /** The [Graphics] have brought a picture to the screen; [pixels] reads it back, on this thread. */
+    fun presented(size: Size, pixels: () -> IntArray)
+
     fun report(report: Report)
 
     fun failed(trouble: Trouble)
@@ -33,6 +36,7 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
     // Of the inference thread.
     private var segmenters = emptyList<Segmenter>()
     private val meter = Meter(clock)
+    private var graphics: Graphics? = null
     private var pipeline = Pipeline(segmenters, meter)
     private var look = Look()
     private var background: Background? = null
@@ -71,11 +75,27 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
     }
 
     /**
+     * Moving pictures are drawn by what [open] gives from now on, or with null as all else is. Graphics that fail, now or
+     * later, are a message, and the pictures go on without them.
+     */
+    fun drawWith(open: (() -> Graphics)?) = later {
+        dropGraphics()
+        try {
+            graphics = open?.invoke()
+        } catch (error: RuntimeException) {
+            screen.failed(Trouble(Problem.GRAPHICS_FAILED, error))
+        }
+        pipeline = Pipeline(segmenters, meter, graphics)
+        meter.reset()
+        redraw()
+    }
+
+    /**
      * Close the models in use and use those that [open] gives; it gets the upright photo last shown, if there is one.
      * What it throws is shown; the picture then has no effect.
      */
     fun use(open: (photo: IntArray?, size: Size) -> List<Segmenter>) = later {
-        val photo = pipeline.photo
+        val photo = current?.let(pipeline::photo)
         val size = pipeline.size
         drop()
         try {
@@ -87,17 +107,16 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
         }
         droppedBefore = frames.dropped
         meter.reset()
-        pipeline = Pipeline(segmenters, meter)
+        pipeline = Pipeline(segmenters, meter, graphics)
         redraw()
     }
 
     /** Run [action] with what is shown, on the inference thread; no picture, or a failure, is a message. */
     fun save(action: (Shown) -> Unit) = later {
-        if (pipeline.output == null) (frames.take() ?: current)?.let(::render) // the models have just changed
-        val output = pipeline.output
-        if (output == null) return@later screen.failed(Trouble(Problem.NO_PICTURE))
+        if (!pipeline.rendered) (frames.take() ?: current)?.let(::render) // the models have just changed
+        if (!pipeline.rendered) return@later screen.failed(Trouble(Problem.NO_PICTURE))
         try {
-            action(Shown(output, pipeline.size, pipeline, look, current!!))
+            action(Shown(pipeline, look, current!!))
         } catch (error: IOException) {
             screen.failed(Trouble(Problem.SAVE_FAILED, error))
         } catch (error: RuntimeException) { // a storage provider may throw anything
@@ -138,12 +157,18 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
             }
         }
         drop()
+        dropGraphics()
     }
 
     private fun drop() {
         segmenters.forEach { it.close() }
         segmenters = emptyList()
-        pipeline = Pipeline(segmenters, meter)
+        pipeline = Pipeline(segmenters, meter, graphics)
+    }
+
+    private fun dropGraphics() {
+        graphics?.close()
+        graphics = null
     }
 
     private fun redraw() {
@@ -155,14 +180,19 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
         current = picture
         try {
             pipeline.render(picture, look, background, aspect, again)
+            if (closed) return
+            bring()
+        } catch (error: GraphicsError) {
+            dropGraphics()
+            pipeline = Pipeline(segmenters, meter)
+            screen.failed(Trouble(Problem.GRAPHICS_FAILED, error))
+            return render(picture)
         } catch (error: RuntimeException) { // a delegate that gave up: the picture goes on without the effect
             if (segmenters.isEmpty()) throw error
             drop()
             screen.failed(Trouble(Problem.MODEL_STOPPED, error))
             return render(picture)
         }
-        if (closed) return
-        screen.show(pipeline.output!!, pipeline.size)
         meter.end(Stage.DRAWING)
         if (!again) meter.finish()
         val now = clock.nanoseconds()
@@ -172,15 +202,22 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
         }
     }
 
+    /** The picture to the screen. */
+    private fun bring() {
+        if (!pipeline.drawnElsewhere) return screen.show(pipeline.output!!, pipeline.size)
+        graphics!!.present()
+        screen.presented(pipeline.size) { pipeline.output!! }
+    }
+
     private companion object {
         const val REPORT_INTERVAL = 500_000_000L
     }
 }
 
 /** What is on the screen, and the same in all the pixels there are. For the inference thread. */
-class Shown(
-    val pixels: IntArray, val size: Size, private val pipeline: Pipeline, private val look: Look, private val picture: Picture,
-) {
+class Shown(private val pipeline: Pipeline, private val look: Look, private val picture: Picture) {
+    val pixels get() = pipeline.output!!
+    val size get() = pipeline.size
     val moving get() = picture.moving
 
     /** A camera's or video's frame as large as it came. */

@@ -6,6 +6,7 @@ import pocketseg.pixels.BackgroundBlur
 import pocketseg.pixels.Box
 import pocketseg.pixels.Columns
 import pocketseg.pixels.ContourFill
+import pocketseg.pixels.Fill
 import pocketseg.pixels.Grid
 import pocketseg.pixels.GuidedMask
 import pocketseg.pixels.InputTensor
@@ -34,8 +35,8 @@ data class Look(
     val colour: Int = 0xFF00B140.toInt(),
     /** The edge refinement's window as a share of the model's longer side; 0 is off. */
     val refinement: Float = 0.01f,
-    /** The share of the previous mask where nothing moves, 0 to below 1. */
-    val smoothing: Float = 0.6f,
+    /** The share of the previous mask that stays where the picture is still, 0 to below 1; null is what the model's spec says. */
+    val smoothing: Float? = null,
     val fillContours: Boolean = false,
     /** Moving pictures are cut to the shape of the view instead of framed. */
     val fillView: Boolean = false,
@@ -48,14 +49,23 @@ class Background(val pixels: IntArray, val size: Size)
  * One picture from its source to the screen, with one model or with two side by side. Not thread-safe.
  *
  * Every buffer is allocated when the shape of the picture changes; between such changes [render] allocates nothing.
+ * Moving pictures are drawn by [graphics] where there is one, else with at most [movingSide] pixels on the longer side.
  */
-class Pipeline(private val segmenters: List<Segmenter>, private val meter: Meter) {
+class Pipeline(
+    private val segmenters: List<Segmenter>, private val meter: Meter, private val graphics: Graphics? = null, private val movingSide: Int = 640,
+) {
     private var scene: Scene? = null
 
-    /** Packed pixels of [size], null before the first [render]: the upright photo, and the same with the effect. */
-    val photo get() = scene?.photo
-    val output get() = scene?.output
+    /** The picture last rendered was drawn by the [Graphics]. */
+    val drawnElsewhere get() = scene?.graphics != null
+    val rendered get() = scene != null
     val size get() = scene?.size ?: Size(1, 1)
+
+    /** Packed pixels of [size] with the effect, null before the first [render]. */
+    val output get() = scene?.finished()
+
+    /** The upright [picture], which was rendered last: packed pixels of [size]. */
+    fun photo(picture: Picture) = scene?.upright(picture)
 
     /**
      * [aspect]: width / height of the view, for [Look.fillView]. [again]: this picture was the last one too, so what the
@@ -72,14 +82,13 @@ class Pipeline(private val segmenters: List<Segmenter>, private val meter: Meter
         }
         if (!again || !known) {
             scene.take(picture)
-            for (lane in scene.lanes) lane.fill(scene.photo)
             meter.end(Stage.PREPROCESSING)
             for (lane in scene.lanes) lane.run()
             meter.end(Stage.INFERENCE)
             for (lane in scene.lanes) lane.observe(look.smoothing, picture.moving)
         }
         scene.use(background)
-        for (lane in scene.lanes) lane.shape(scene.photo, look)
+        scene.shape(look)
         meter.end(Stage.POSTPROCESSING)
         scene.draw(look)
     }
@@ -107,20 +116,22 @@ class Pipeline(private val segmenters: List<Segmenter>, private val meter: Meter
 
     /** All that depends on the shape of the picture. */
     private inner class Scene(picture: Picture, private val cut: Double) {
+        val graphics = if (picture.moving) this@Pipeline.graphics else null
         private val stored = picture.size
         private val orientation: Orientation = picture.orientation
         private val yuv: YuvLayout? = picture.yuv
         private val upright = orientation.upright(stored)
-        private val crop = if (cut > 0) Box.centred(upright, cut) else Box.all(upright)
-        val size = Size(crop.width.roundToInt(), crop.height.roundToInt()).within(if (picture.moving) MOVING_SIDE else PHOTO_SIDE)
-        val photo = IntArray(size.pixels)
-        val output = IntArray(size.pixels)
+        private val crop = if (cut > 0) Box.centred(upright, cut).whole() else Box.all(upright)
+        private val largeSize = Size(crop.width.roundToInt(), crop.height.roundToInt())
+        val size = if (graphics != null) largeSize else largeSize.within(if (picture.moving) movingSide else PHOTO_SIDE)
         val lanes = Array(segmenters.size) { Lane(segmenters[it], size) }
+        private val photo by lazy { IntArray(size.pixels) }
+        private val output by lazy { IntArray(size.pixels) }
         private val place = placement(stored, orientation, crop, size)
-        private val yuvSampler = yuv?.let { YuvSampler(it, place, size) }
+        private val yuvSampler by lazy { YuvSampler(yuv!!, place, size) }
         private val argbGrid = if (yuv == null) Grid(place, stored, size) else null
         private var background: Background? = null
-        private var painter = painter(size, size.height)
+        private var painter: Painter? = null
 
         fun fits(picture: Picture, cut: Double) =
             picture.size == stored && picture.orientation == orientation && picture.yuv == yuv && cut == this.cut
@@ -128,77 +139,110 @@ class Pipeline(private val segmenters: List<Segmenter>, private val meter: Meter
         fun use(background: Background?) {
             if (background === this.background) return
             this.background = background
-            painter = painter(size, size.height)
+            painter = null
             largePainter = null
         }
 
         fun painter(size: Size, rows: Int) = Painter(lanes, background, size, rows)
 
         fun take(picture: Picture) {
-            if (yuvSampler != null) yuvSampler.sample(picture.y, picture.u, picture.v, picture.colours, photo)
-            else argbGrid!!.sampleArgb(picture.argb, photo)
+            if (graphics == null) {
+                upright(picture)
+                for (lane in lanes) lane.fill(photo)
+            } else {
+                graphics.take(picture, crop)
+                for (i in lanes.indices) {
+                    graphics.sample(i, lanes[i].spec.input.size, lanes[i].input.pixels)
+                    lanes[i].input.store()
+                }
+            }
         }
 
-        private val largeSize = Size(crop.width.roundToInt(), crop.height.roundToInt())
+        fun upright(picture: Picture): IntArray {
+            if (argbGrid != null) argbGrid.sampleArgb(picture.argb, photo)
+            else yuvSampler.sample(picture.y, picture.u, picture.v, picture.colours, photo)
+            return photo
+        }
+
+        fun shape(look: Look) {
+            for (lane in lanes) if (graphics == null) lane.shape(photo, look) else lane.masked(look)
+        }
+
+        fun draw(look: Look) {
+            if (graphics != null) return graphics.draw(look, background, lanes)
+            val painter = painter ?: painter(size, size.height).also { painter = it }
+            painter.draw(look, photo, output, 0, size.height)
+        }
+
+        fun finished(): IntArray {
+            graphics?.read(output)
+            return output
+        }
+
         private val largeSampler by lazy { YuvSampler(yuv!!, placement(stored, orientation, crop, largeSize), largeSize) }
         private val largePhoto by lazy { IntArray(largeSize.pixels) }
         private val largeOutput by lazy { IntArray(largeSize.pixels) }
         private var largePainter: Painter? = null
 
         fun large(picture: Picture, look: Look): Pair<IntArray, Size> {
+            if (graphics != null) return finished() to size
             largeSampler.sample(picture.y, picture.u, picture.v, picture.colours, largePhoto)
             val painter = largePainter ?: painter(largeSize, largeSize.height).also { largePainter = it }
             painter.draw(look, largePhoto, largeOutput, 0, largeSize.height)
             return largeOutput to largeSize
         }
-
-        fun draw(look: Look) = painter.draw(look, photo, output, 0, size.height)
     }
 
     private companion object {
-        const val MOVING_SIDE = 640
         const val PHOTO_SIDE = 1600
         const val BAND_PIXELS = 1 shl 18
     }
 }
 
-/** One model and what it said of the picture, at the model's own size. */
-private class Lane(private val segmenter: Segmenter, private val size: Size) {
+/** One model and what it said of a picture of [size], at the model's own size. */
+class Lane(private val segmenter: Segmenter, private val size: Size) {
     val spec = segmenter.spec
     val small = spec.output.size
     val classes get() = output.classes
     val mask = FloatArray(small.pixels)
-    val blur = BackgroundBlur(size)
-    val guided = GuidedMask(small)
-    var refined = false
+
+    /** The edge refinement's, in pixels of the model's size; 0 is off. */
+    var radius = 0
         private set
-    private val input = InputTensor(size, spec.input.size, spec.input.dtype, spec.input.quantization)
+    val blur by lazy { BackgroundBlur(size) }
+    val guided by lazy { GuidedMask(small) }
+    val input = InputTensor(spec.input.size, spec.input.dtype, spec.input.quantization)
+    private val inputGrid by lazy { Grid.resize(size, spec.input.size) }
     private val output = outputTensor(spec)
     private val smallPhoto = if (small == spec.input.size) input.pixels else IntArray(small.pixels)
-    private val photoGrid = Grid.resize(size, small)
-    private val smoothing = TemporalSmoothing(small)
+    private val photoGrid by lazy { Grid.resize(size, small) }
+    private val smoothing = TemporalSmoothing(spec.input.size, small)
     private val contours = ContourFill(small)
-    private val strokes = Strokes(this, size, size.height)
+    private val strokes by lazy { Strokes(this, size, size.height) }
 
-    fun fill(photo: IntArray) = input.fill(photo)
+    fun fill(photo: IntArray) = input.fill(photo, inputGrid)
 
     fun run() = segmenter.run(input.buffer, output.buffer)
 
     fun forget() = smoothing.reset()
 
-    fun observe(share: Float, moving: Boolean) {
+    fun observe(share: Float?, moving: Boolean) {
         output.read()
         if (!moving) smoothing.reset()
-        smoothing.apply(output.foreground, share)
+        smoothing.apply(output.foreground, input.pixels, share ?: spec.smoothing)
     }
 
-    /** The mask as [look] wants it; and the blurred background, which only all of the photo can give. */
-    fun shape(photo: IntArray, look: Look) {
+    /** The mask as [look] wants it. */
+    fun masked(look: Look) {
         System.arraycopy(output.foreground, 0, mask, 0, mask.size)
-        if (look.fillContours || spec.fillContours) contours.apply(mask, spec.threshold)
-        val radius = (look.refinement * maxOf(small.width, small.height)).roundToInt()
-        refined = radius > 0
-        if (refined) {
+        contours.apply(mask, spec.threshold, if (spec.fill == Fill.NONE && look.fillContours) Fill.ALL else spec.fill)
+        radius = (look.refinement * maxOf(small.width, small.height)).roundToInt()
+    }
+
+    /** The same, and what only all of the photo can give: lines that follow its edges, the blurred background. */
+    fun shape(photo: IntArray, look: Look) {
+        masked(look)
+        if (radius > 0) {
             if (smallPhoto !== input.pixels) photoGrid.sampleArgb(photo, smallPhoto)
             guided.fit(mask, smallPhoto, radius, EPSILON)
         }
@@ -221,7 +265,7 @@ private class Strokes(private val lane: Lane, size: Size, rows: Int) {
     private val grid = Grid.resize(lane.small, size)
 
     fun read(photo: IntArray, top: Int, until: Int) {
-        if (lane.refined) lane.guided.draw(grid, photo, slopes, mask, top, until)
+        if (lane.radius > 0) lane.guided.draw(grid, photo, slopes, mask, top, until)
         else grid.sampleFloats(lane.mask, mask, top, until)
         sharpen(mask, lane.spec.threshold, (until - top) * grid.target.width)
         if (lane.spec.parts) grid.sampleNearest(lane.classes, classes, top, until)

@@ -5,6 +5,7 @@ import org.json.JSONException
 import org.json.JSONObject
 import pocketseg.pixels.Activation
 import pocketseg.pixels.Dtype
+import pocketseg.pixels.Fill
 import pocketseg.pixels.Quantization
 import pocketseg.pixels.Size
 import pocketseg.pixels.palette
@@ -23,7 +24,9 @@ class ModelSpec(
     val labels: List<String>,
     val colours: IntArray,
     val threshold: Float,
-    val fillContours: Boolean,
+    val fill: Fill,
+    /** The share of the previous frame's mask that stays where the picture is still, 0 to below 1. */
+    val smoothing: Float,
     /** Of the `.tflite`. */
     val sha256: String?,
     val licence: String?,
@@ -87,10 +90,17 @@ private class Reader(private val json: JSONObject) {
             labels = List(labels?.length() ?: 0) { labels!!.getString(it) },
             colours = colours,
             threshold = json.optDouble("threshold", 0.5).toFloat(),
-            fillContours = json.optBoolean("fill_contours", false),
+            fill = fill(json.opt("fill_contours")),
+            smoothing = json.optDouble("smoothing", SMOOTHING).toFloat().also { require(it >= 0 && it < 1) { "a smoothing of $it" } },
             sha256 = json.optString("sha256", "").ifEmpty { null },
             licence = json.optString("licence", "").ifEmpty { null },
         )
+    }
+
+    private fun fill(value: Any?) = when (value) {
+        null, false, JSONObject.NULL -> Fill.NONE
+        true -> Fill.ALL
+        else -> choice<Fill>("$value", "fill_contours")
     }
 
     private fun tensor(json: JSONObject, channels: Int): TensorSpec {
@@ -108,6 +118,10 @@ private class Reader(private val json: JSONObject) {
         requireNotNull(enumValues<T>().firstOrNull { it.name == text.uppercase() }) {
             "the $what is $text, this app knows ${enumValues<T>().joinToString { it.name.lowercase() }}"
         }
+
+    private companion object {
+        const val SMOOTHING = 0.8 // keras_models/smoothing.py
+    }
 
     private fun colour(rgb: JSONArray) = (0..2).fold(0xFF) { packed, i -> packed shl 8 or (rgb.getInt(i) and 255) }
 }

@@ -1,5 +1,6 @@
 package pocketseg.model
 
+import pocketseg.pixels.Grid
 import pocketseg.pixels.InputTensor
 import pocketseg.pixels.OutputTensor
 import pocketseg.pixels.Size
@@ -14,12 +15,21 @@ fun outputTensor(spec: ModelSpec) = with(spec.output) {
 /** The foreground that a model sees in a photo of packed pixels; for comparisons, not for the hot path. */
 fun foreground(segmenter: Segmenter, photo: IntArray, size: Size): FloatArray {
     val spec = segmenter.spec
-    val input = InputTensor(size, spec.input.size, spec.input.dtype, spec.input.quantization)
+    val input = InputTensor(spec.input.size, spec.input.dtype, spec.input.quantization)
     val output = outputTensor(spec)
-    input.fill(photo)
+    input.fill(photo, Grid.resize(size, spec.input.size))
     segmenter.run(input.buffer, output.buffer)
     output.read()
     return output.foreground
+}
+
+/** A photo, and the [foreground] that a model finds in it elsewhere. */
+class Reference(val photo: IntArray, val size: Size, val foreground: FloatArray) {
+    /** How far [segmenter] is from it; null when it gives another size, and so is another model of that name. */
+    fun compare(segmenter: Segmenter): Agreement? {
+        val found = foreground(segmenter, photo, size)
+        return if (found.size == foreground.size) Agreement(foreground, found, segmenter.spec.threshold) else null
+    }
 }
 
 /** How far two of one model differ on [photo], or on a drawing. */

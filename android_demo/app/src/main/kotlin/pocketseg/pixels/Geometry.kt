@@ -1,5 +1,6 @@
 package pocketseg.pixels
 
+import kotlin.math.floor
 import kotlin.math.roundToInt
 
 data class Size(val width: Int, val height: Int) {
@@ -15,6 +16,12 @@ data class Size(val width: Int, val height: Int) {
 
 /** A part of an upright picture, in pixels. */
 data class Box(val left: Double, val top: Double, val width: Double, val height: Double) {
+    /** The same in whole pixels. */
+    fun whole(): Box {
+        val (w, h) = floor(width).coerceAtLeast(1.0) to floor(height).coerceAtLeast(1.0)
+        return Box(floor(left + (width - w) / 2), floor(top + (height - h) / 2), w, h)
+    }
+
     companion object {
         fun all(size: Size) = Box(0.0, 0.0, size.width.toDouble(), size.height.toDouble())
 

@@ -3,25 +3,42 @@ package pocketseg.pixels
 import kotlin.math.abs
 
 /**
- * Mixes up to a share of the previous mask in where the two nearly agree; where they differ much the person has moved,
- * and the new mask is taken as it is. The first mask after [reset] is taken whole.
+ * Calm masks of one video, as keras_models/smoothing.py: what stands still in the picture keeps up to a share of the mask
+ * before, what moves gets the new one at once. [input]: the size of the picture that the model sees; [size]: of its mask.
  */
-class TemporalSmoothing(size: Size) {
+class TemporalSmoothing(private val input: Size, private val size: Size) {
+    private val box = BoxMean(input)
+    private val radius = maxOf(1, Math.rint(maxOf(input.width, input.height) / 100.0).toInt())
+    private var brightness = FloatArray(input.pixels)
+    private var before = FloatArray(input.pixels)
     private val previous = FloatArray(size.pixels)
     private var empty = true
 
+    /** The next mask has nothing to do with those before. */
     fun reset() {
         empty = true
     }
 
-    /** [share] from 0 to below 1. */
-    fun apply(mask: FloatArray, share: Float) {
-        for (i in mask.indices) {
-            val kept = if (empty) 0f else share * (1 - 2 * abs(mask[i] - previous[i])).coerceIn(0f, 1f)
-            mask[i] = previous[i] * kept + mask[i] * (1 - kept)
-            previous[i] = mask[i]
+    /** [picture]: the packed pixels of the input; [share] from 0 to below 1, 0 is off. */
+    fun apply(mask: FloatArray, picture: IntArray, share: Float) {
+        if (share == 0f) return reset()
+        before = brightness.also { brightness = before }
+        for (i in brightness.indices) brightness[i] = grey(picture[i])
+        box.apply(brightness, radius, brightness)
+        if (!empty) {
+            for (y in 0 until size.height) for (x in 0 until size.width) {
+                val i = y * size.width + x
+                val at = if (size == input) i else y * input.height / size.height * input.width + x * input.width / size.width
+                val still = 1 - abs(brightness[at] - before[at]) / MOTION
+                if (still > 0) mask[i] += (previous[i] - mask[i]) * share * still
+            }
         }
+        mask.copyInto(previous)
         empty = false
+    }
+
+    private companion object {
+        const val MOTION = 6f / 255 // change of brightness from which on the new mask is taken whole
     }
 }
 
@@ -30,13 +47,18 @@ fun sharpen(mask: FloatArray, threshold: Float, count: Int = mask.size) {
     for (i in 0 until count) mask[i] = ((mask[i] - threshold) * 2.5f + 0.5f).coerceIn(0f, 1f)
 }
 
+/** Which outer contours are filled; LARGEST alone is that of EOAM's poster. */
+enum class Fill { NONE, ALL, LARGEST }
+
 /** Fills what outer contours enclose: as `cv2.findContours(RETR_EXTERNAL)` and `drawContours(FILLED)`. */
 class ContourFill(private val size: Size) {
     private val outside = BooleanArray(size.pixels)
     private val stack = IntArray(size.pixels)
+    private val regions by lazy { IntArray(size.pixels) }
 
     /** Pixels of at least [threshold] are inside; what is enclosed by them becomes 1. */
-    fun apply(mask: FloatArray, threshold: Float) {
+    fun apply(mask: FloatArray, threshold: Float, fill: Fill) {
+        if (fill == Fill.NONE) return
         outside.fill(false)
         var top = 0
         // Contours are 8-connected, so the background that reaches the border spreads over 4 neighbours.
@@ -56,7 +78,38 @@ class ContourFill(private val size: Size) {
             if (i >= size.width) top = visit(mask, threshold, i - size.width, top)
             if (i < size.pixels - size.width) top = visit(mask, threshold, i + size.width, top)
         }
-        for (i in mask.indices) if (!outside[i] && mask[i] < threshold) mask[i] = 1f
+        val largest = if (fill == Fill.LARGEST) largestRegion() else 0
+        for (i in mask.indices) if (!outside[i] && mask[i] < threshold && (largest == 0 || regions[i] == largest)) mask[i] = 1f
+    }
+
+    /** The number in [regions] of the largest of those that the outside parts; they touch neither side nor corner. */
+    private fun largestRegion(): Int {
+        regions.fill(0)
+        var (largest, most) = 0 to 0
+        var region = 0
+        for (start in regions.indices) {
+            if (outside[start] || regions[start] != 0) continue
+            region++
+            var (top, count) = 0 to 0
+            stack[top++] = start
+            regions[start] = region
+            while (top > 0) {
+                val i = stack[--top]
+                count++
+                val (x, y) = i % size.width to i / size.width
+                for (v in maxOf(0, y - 1)..minOf(size.height - 1, y + 1)) for (u in maxOf(0, x - 1)..minOf(size.width - 1, x + 1)) {
+                    val next = v * size.width + u
+                    if (outside[next] || regions[next] != 0) continue
+                    regions[next] = region
+                    stack[top++] = next
+                }
+            }
+            if (count > most) {
+                most = count
+                largest = region
+            }
+        }
+        return largest
     }
 
     private fun visit(mask: FloatArray, threshold: Float, i: Int, top: Int): Int {

@@ -13,18 +13,22 @@ enum class Activation { SIGMOID, SOFTMAX }
 data class Quantization(val scale: Float = 1f, val zeroPoint: Int = 0)
 
 /** Fills a model's input, (1, height, width, 3) RGB; the real value of a colour is its 1/255. */
-class InputTensor(source: Size, size: Size, private val dtype: Dtype, quantization: Quantization) {
+class InputTensor(size: Size, private val dtype: Dtype, quantization: Quantization) {
     val buffer: ByteBuffer = ByteBuffer.allocateDirect(size.pixels * 3 * dtype.bytes).order(ByteOrder.nativeOrder())
     val pixels = IntArray(size.pixels) // the picture as the model sees it
-    private val grid = Grid.resize(source, size)
     private val bytes = ByteArray(if (dtype == Dtype.FLOAT32) 0 else size.pixels * 3)
     private val floats = FloatArray(if (dtype == Dtype.FLOAT32) size.pixels * 3 else 0)
     private val floatView = buffer.asFloatBuffer()
     private val quantized = ByteArray(256) { quantize(it / 255f, dtype, quantization) }
 
-    /** Resize packed pixels of `source` to the model's size (whatever its aspect ratio) and store them. */
-    fun fill(picture: IntArray) {
+    /** Resizes packed pixels to the model's size (whatever their aspect ratio) and stores them. */
+    fun fill(picture: IntArray, grid: Grid) {
         grid.sampleArgb(picture, pixels)
+        store()
+    }
+
+    /** Stores [pixels]. */
+    fun store() {
         if (dtype == Dtype.FLOAT32) {
             for (i in pixels.indices) {
                 floats[3 * i] = (pixels[i] shr 16 and 255) / 255f
