@@ -18,7 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from keras_models import data, pictures, predict
+from keras_models import data, pictures
+from keras_models import masks as pixels
 from keras_models.data import drawings
 from keras_models.masks import guided_filter
 from tests import golden
@@ -120,12 +121,12 @@ def tensors(random) -> dict[str, np.ndarray]:
         "int8": (prepared.astype(int) - 128).astype(np.int8),
         "float32": real,
         "logits": logits,
-        "logits-foreground": predict.foreground(logits).astype(np.float32),
+        "logits-foreground": pixels.foreground(logits).astype(np.float32),
         "logits-classes": logits.argmax(-1).astype(np.uint8),
         "stored": stored,
-        "stored-foreground": predict.foreground((stored.astype(np.float32) + 11) * np.float32(0.07)).astype(np.float32),
+        "stored-foreground": pixels.foreground((stored.astype(np.float32) + 11) * np.float32(0.07)).astype(np.float32),
         "stored2": stored2,
-        "stored2-foreground": predict.foreground((stored2.astype(np.float32) - 120) * np.float32(0.05)).astype(
+        "stored2-foreground": pixels.foreground((stored2.astype(np.float32) - 120) * np.float32(0.05)).astype(
             np.float32
         ),
     }
@@ -135,7 +136,7 @@ def masks(random) -> dict[str, np.ndarray]:
     """Filled contours, edge refinement and the opacity curve of `predict`."""
     blobs = (cv2.blur(random.random((40, 33)), (3, 3)) > 0.5).astype(np.uint8)
     cv2.circle(blobs, (16, 20), 12, 1, 2)
-    filled = predict.fill_contours(blobs)
+    filled = pixels.fill_contours(blobs)
     photo = golden.picture(random, 40, 33)
     rough = cv2.blur((cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY) > 120).astype(np.float32), (5, 5))
     large = golden.picture(random, 97, 71)
@@ -143,14 +144,14 @@ def masks(random) -> dict[str, np.ndarray]:
     return {
         "blobs": blobs,
         "filled": filled,
-        "filled-largest": predict.fill_contours(blobs, regions="largest"),
+        "filled-largest": pixels.fill_contours(blobs, regions="largest"),
         "photo": photo,
         "rough": rough,
         "guided": guided_filter(golden.grey(photo), rough, 3),
         "large": large,
         "small": small,
         "guided-large": golden.fast_guided_filter(small, large, rough, 3),
-        "alpha": predict.alpha(rough, large, refine=False),
+        "alpha": pixels.alpha(rough, large, refine=False),
     }
 
 
@@ -166,12 +167,12 @@ def effects(random) -> dict[str, np.ndarray]:
         "behind": behind,
         "mask": mask,
         "labels": labels,
-        "blend": predict._blend(photo, behind, opacity),
+        "blend": pixels.blend(photo, behind, opacity),
         "overlay": pictures.overlay(photo, labels, pictures.palette(6)),
-        "tint": predict._blend(np.broadcast_to(pictures.palette(2)[1], photo.shape), photo, opacity * 0.5),
+        "tint": pixels.blend(np.broadcast_to(pictures.palette(2)[1], photo.shape), photo, opacity * 0.5),
         "palette2": pictures.palette(2),
         "palette20": pictures.palette(20),
-        "blurred": predict._blurred(photo, mask, 0.06).astype(np.uint8),
+        "blurred": pixels.blurred(photo, mask, 0.06).astype(np.uint8),
     }
 
 
@@ -181,7 +182,7 @@ def write_check() -> None:
     photo = data.prepare_image(data.read_image(PORTRAIT), (224, 224))  # most presets' own size: nothing is resized
     cv2.imwrite(str(CHECK / "portrait.png"), photo[..., ::-1])
     for path in sorted((ROOT / "keras_models" / "presets").glob("*/*.tflite")):
-        seen = predict.foreground(runtime.Segmenter(path).logits(photo))
+        seen = pixels.foreground(runtime.Segmenter(path).logits(photo))
         small = np.round(255 * seen).astype(np.uint8)
         cv2.imwrite(str(CHECK / f"{path.stem}.png"), small)
         print(f"wrote {CHECK / path.stem}.png")
@@ -200,8 +201,8 @@ def whole_road(path: Path) -> dict[str, np.ndarray]:
 
 def road(path: Path, segmenter: runtime.Segmenter, photo: np.ndarray) -> dict[str, np.ndarray]:
     """What `predict` makes of `photo`, and what the interpreter was given and gave."""
-    probability = predict.foreground(segmenter.logits(photo))
-    alpha = predict.alpha(probability, photo, refine=False)
+    probability = pixels.foreground(segmenter.logits(photo))
+    alpha = pixels.alpha(probability, photo, refine=False)
     behind = np.broadcast_to(np.array((0, 177, 64), np.uint8), photo.shape)
     interpreter = runtime.load_interpreter(path)
     source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -214,8 +215,8 @@ def road(path: Path, segmenter: runtime.Segmenter, photo: np.ndarray) -> dict[st
         "input": stored[0],
         "output": interpreter.get_tensor(result["index"])[0],
         "alpha": alpha.astype(np.float32),
-        "blend": predict._blend(photo, behind, alpha),
-        "refined": predict._blend(photo, behind, predict.alpha(probability, photo, refine=True)),
+        "blend": pixels.blend(photo, behind, alpha),
+        "refined": pixels.blend(photo, behind, pixels.alpha(probability, photo, refine=True)),
     }
 
 

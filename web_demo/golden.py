@@ -18,7 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from keras_models import data, predict
+from keras_models import data
+from keras_models import masks as pixels
 from keras_models.data import drawings
 from tests import golden
 from tflite import runtime
@@ -60,7 +61,7 @@ def clip_frames(path: Path | None, size: tuple[int, int]):
 
 
 def cover(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.ascontiguousarray(predict._cover(image, size[::-1]))
+    return np.ascontiguousarray(pixels.cover(image, size[::-1]))
 
 
 def write_y4m(path: Path, frames: list[np.ndarray], rate: int) -> None:
@@ -88,7 +89,7 @@ def tensors(random) -> dict[str, np.ndarray]:
         **prepared,
         "float32": prepared["resized-24x16"].astype(np.float32) / 255,
         **{"one": one, "two": two, "five": five, "stored": stored},
-        **{f"{name}-foreground": predict.foreground(logits).astype(np.float32) for name, logits in real.items()},
+        **{f"{name}-foreground": pixels.foreground(logits).astype(np.float32) for name, logits in real.items()},
         "five-classes": five.argmax(-1).astype(np.uint8),
         "stored-classes": stored.argmax(-1).astype(np.uint8),
     }
@@ -102,15 +103,15 @@ def masks(random) -> dict[str, np.ndarray]:
     person = np.clip((100 - np.hypot(y - 210, x - 135)) / 30 + 0.5, 0, 1).astype(np.float32)
     large = golden.picture(random, 360, 270)
     mask, small = (data.prepare_image(plane, (160, 160)) for plane in (person, large))
-    plain = predict.alpha(mask, large, refine=False)
+    plain = pixels.alpha(mask, large, refine=False)
     refined = golden.fast_guided_filter(small, large, mask, radius=max(1, round(max(mask.shape) / 100)))
     return {
         **golden.video(random),
-        **{"blobs": blobs, "filled": predict.fill_contours(blobs)},
+        **{"blobs": blobs, "filled": pixels.fill_contours(blobs)},
         **{"large": large, "mask": mask, "alpha": plain},
         "alpha-refined": np.clip((refined - 0.5) * 2.5 + 0.5, 0, 1),
-        "blurred": predict._blend(large, predict._blurred(large, plain, 0.03), plain),
-        "tinted": predict._blend(np.broadcast_to(np.uint8((40, 200, 90)), large.shape), large, plain * 0.5),
+        "blurred": pixels.blend(large, pixels.blurred(large, plain, 0.03), plain),
+        "tinted": pixels.blend(np.broadcast_to(np.uint8((40, 200, 90)), large.shape), large, plain * 0.5),
     }
 
 
@@ -120,13 +121,13 @@ def whole_road(path: Path, frames: list[np.ndarray]) -> dict[str, np.ndarray]:
     spec, (photo, *_) = segmenter.spec, frames
     if spec["labels"][0] != "background":
         return {}
-    probability = predict.foreground(segmenter.logits(photo))
+    probability = pixels.foreground(segmenter.logits(photo))
     if segmenter.fills_contours:
-        probability = predict.fill_contours(probability, spec["threshold"])
-    masks = [predict.alpha(predict.foreground(segmenter.logits(frame)), frame, refine=False) for frame in frames[::3]]
+        probability = pixels.fill_contours(probability, spec["threshold"])
+    masks = [pixels.alpha(pixels.foreground(segmenter.logits(frame)), frame, refine=False) for frame in frames[::3]]
     return {
-        "alpha": np.round(255 * predict.alpha(probability, photo, refine=False)).astype(np.uint8),
-        "alpha-refined": np.round(255 * predict.alpha(probability, photo, refine=True)).astype(np.uint8),
+        "alpha": np.round(255 * pixels.alpha(probability, photo, refine=False)).astype(np.uint8),
+        "alpha-refined": np.round(255 * pixels.alpha(probability, photo, refine=True)).astype(np.uint8),
         "clip": np.round(255 * np.stack(masks)).astype(np.uint8),
     }
 
