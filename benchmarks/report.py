@@ -201,7 +201,8 @@ def portraits() -> str:
         f"{r['training_photos']['with']}; {steps} steps):\n\n"
         + _rows(["seed", "portraits", "foreground IoU, %"], rows)
         + f"\n\nThe portraits change it by {100 * found['foreground_iou']:+.2f} points, {100 * found['low']:+.2f} to "
-        f"{100 * found['high']:+.2f} over the test photos (95 %; other seeds may differ by more). The paper has 94.23 without and 94.97 with 10,448 "
+        f"{100 * found['high']:+.2f} over the test photos (95 %; other seeds may differ by more). "
+        "The paper has 94.23 without and 94.97 with 10,448 "
         f"portraits after 600 epochs at 224x224. {_machine(r)}."
     )
 
