@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import contextlib
 import functools
 import glob
 import importlib
@@ -381,12 +380,16 @@ def read_each(
 def require_foreground(dataset: Dataset) -> None:
     """UserError when every label of `dataset` is its first class or void: nothing could be learned or measured.
 
-    It reads photos in a mixed order up to the first that shows more, so mostly one. Broken ones are left to others.
+    It reads photos in a mixed order up to the first that shows more, so mostly one. Where one is broken it says nothing:
+    whoever reads them all names every one.
     """
     for i in np.random.default_rng(0).permutation(len(dataset)):
-        with contextlib.suppress(UserError):
-            if np.setdiff1d(dataset.load(int(i))[1], (0, VOID)).size:
-                return
+        try:
+            labels = dataset.load(int(i))[1]
+        except UserError:
+            return
+        if np.setdiff1d(labels, (0, VOID)).size:
+            return
     raise UserError(
         f"No mask of {dataset.title} shows anything but {dataset.class_names[0]} or void: nothing could be learned or "
         "measured. See python -m keras_models.data check."
