@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_models import predict
+from keras_models import masks, predict
 from keras_models.models import Predictor
 from keras_models.smoothing import SHARE, Smoothing
 from tflite import runtime
@@ -83,14 +83,14 @@ def test_a_video_is_smoothed_as_the_spec_says_unless_the_command_says_otherwise(
 @pytest.mark.parametrize("shape", [(30, 90), (90, 30), (200, 200), (7, 5)])
 def test_background_picture_fills_the_frame(shape):
     picture = np.full((*shape, 3), 9, np.uint8)
-    covered = predict._cover(picture, (48, 64))
+    covered = masks.cover(picture, (48, 64))
     assert covered.shape == (48, 64, 3)
     assert (covered == 9).all()
 
 
 def test_blur_keeps_the_person_out_of_the_background():
     image, inside = disc()
-    blurred = predict._blurred(image, inside.astype(np.float32), strength=0.1)
+    blurred = masks.blurred(image, inside.astype(np.float32), strength=0.1)
     just_outside = blurred[48, 48 + 34]
     assert just_outside.max() < 60  # a plain blur would carry the disc's brightness here
 
