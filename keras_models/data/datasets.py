@@ -380,7 +380,7 @@ def read_each(
 def require_foreground(dataset: Dataset) -> None:
     """UserError when every label of `dataset` is its first class or void: nothing could be learned or measured.
 
-    It reads photos in a mixed order up to the first that shows more, so mostly one. A broken one ends it without a word:
+    It reads photos in a mixed order up to the first that shows more, so mostly one. A broken one ends it silently:
     whoever reads them all names every one.
     """
     for i in np.random.default_rng(0).permutation(len(dataset)):
