@@ -161,8 +161,8 @@ RECIPES = {
         (
             _scenes(96, 22, 4e-3, 2.5e-3, warmup=1),
             _scenes(128, 20, 2.5e-3, 1e-3),
-            _scenes(160, 8, 1e-3, 4e-4, augmentation=SETTLED),
-            _scenes(224, 5, 4e-4, 1e-6, augmentation=SETTLED),
+            _scenes(160, 5, 1e-3, 4e-4, augmentation=SETTLED),
+            _scenes(224, 4, 4e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
     "longer": Recipe(
