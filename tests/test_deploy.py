@@ -102,7 +102,9 @@ def test_int8_is_clean_and_agrees(trained):
 def test_int8_of_a_variant_is_clean(name):
     found = converted(small.looks_trained(build(name)))
     check_clean(found)
-    assert found["correlation"] > 0.8  # what drawn weights give is chaotic: small changes grow from layer to layer
+    # What drawn weights give is chaotic: small changes grow from layer to layer. The lowest, contextnet12_quarter's, is
+    # 0.82, with three times as many drawings 0.88.
+    assert found["correlation"] > 0.7
 
 
 @pytest.mark.parametrize("name", LARGE)
