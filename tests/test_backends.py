@@ -22,6 +22,11 @@ def test_losses_and_metrics_pass_under_jax():
 
 
 @pytest.mark.skipif(ON_JAX, reason="this is the run on JAX")
+def test_photos_are_altered_on_the_device_under_jax():
+    passes_under_jax("tests/test_on_device.py", "-n", "0", "-k", "everything or trains_on")
+
+
+@pytest.mark.skipif(ON_JAX, reason="this is the run on JAX")
 def test_a_resumed_run_is_equal_to_an_unbroken_one_under_jax():
     passes_under_jax("tests/test_train.py", "-n", "0", "-k", "dropout")
 

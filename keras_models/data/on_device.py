@@ -356,7 +356,7 @@ def jpeg(image, quality):
     tables = (np.reshape(_BRIGHTNESS.split(), (8, 8)).astype(float), colour_table)
     bright, dim = (ops.clip(ops.floor((table.astype(np.float32) * scale + 50) / 100), 1, 255) for table in tables)
     planes = ops.matmul(image, ops.convert_to_tensor(_FROM_RGB.T, "float32"))
-    small = ops.average_pool(planes[..., 1:], 2, data_format="channels_last")
+    small = ops.average_pool(planes[..., 1:], 2, 2, data_format="channels_last")
     small = ops.image.resize(_quantised(small, dim), (height, width), data_format="channels_last")
     planes = ops.concatenate([_quantised(planes[..., :1] - 128, bright) + 128, small], axis=-1)
     kept = ops.matmul(planes, ops.convert_to_tensor(np.linalg.inv(_FROM_RGB).T, "float32"))
