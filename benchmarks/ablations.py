@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.markdown import table as as_table
 from keras_models import command
 from keras_models.command import UserError, option
 
@@ -207,14 +208,13 @@ def markdown(result: dict) -> str:
         parameters = f"{runs[0]['parameters']:,}" if runs else "-"
         failed = f"; failed: {'; '.join(sorted(reasons))}" if reasons else ""
         lines.append([name, parameters, *cells, f"{len(runs)}{failed}", row["published"] or "-"])
-    text = ["| " + " | ".join(map(str, line)) + " |" for line in (header, ["---", *["---:"] * 5], *lines)]
     size = "x".join(map(str, shared["input_size"]))
     caption = (
         f"All rows share one schedule ({shared['schedule']}): each run sees {shared['photos']:,} photos at {size} "
         f"({shared['training']}), far fewer than the paper's; best epoch by the validation photos. Mean and standard "
         f"deviation over the seeds, measured on {shared['measured']}. Differences within the spread mean nothing."
     )
-    return "\n".join([*text, "", caption])
+    return f"{as_table(header, lines)}\n\n{caption}"
 
 
 def spread(values: list[float]) -> str:

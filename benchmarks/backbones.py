@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, markdown
 from keras_models import command
 from keras_models.command import UserError, option
 
@@ -180,19 +180,17 @@ def correlation(file: Path, images: np.ndarray, logits: np.ndarray) -> float:
 
 def table(result: dict) -> str:
     """The rows as Markdown."""
-    lines = ["| backbone | role | conversion changes | int8 correlation | operations | in float | partitions |"]
-    lines.append("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    header = ["backbone", "role", "conversion changes", "int8 correlation", "operations", "in float", "partitions"]
+    rows = []
     for row in result["rows"]:
-        start = f"| {row['backbone']} | {row['role']} |"
+        start = [row["backbone"], row["role"]]
         if row["reason"]:
-            lines.append(f"{start} refused: {row['reason']} |")
+            rows.append([*start, f"refused: {row['reason']}"])
             continue
         plain = f" (plain: {row['plain_correlation']:.4f})" if "plain_correlation" in row else ""
-        lines.append(
-            f"{start} {row['rewrite_difference']:.0e} | {row['correlation']:.4f}{plain} | {row['total']} | "
-            f"{row['float_ops']} | {row['partitions']} |"
-        )
-    return "\n".join([*lines, "", f"{result['protocol']}."])
+        found = [f"{row['rewrite_difference']:.0e}", f"{row['correlation']:.4f}{plain}"]
+        rows.append([*start, *found, row["total"], row["float_ops"], row["partitions"]])
+    return f"{markdown.table(header, rows, words=2)}\n\n{result['protocol']}."
 
 
 if __name__ == "__main__":

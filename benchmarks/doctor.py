@@ -1,25 +1,38 @@
-"""What is wrong with published sets? `python -m benchmarks.doctor NAME=KIND:DIR ...`: `data check` on each of them."""
+"""What is wrong with published sets? `python -m benchmarks.doctor NAME=DATASET:DIR ...` runs `data check` on each."""
+
+from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import machine
-from keras_models import data
-from keras_models.command import UserError
+from benchmarks.sets import parse_whole_set
+from keras_models import command
+from keras_models.command import option
 from keras_models.data import check
 
 
-def main(sets: list[str]) -> None:
+@dataclass(frozen=True)
+class DoctorOptions:
+    """The command's flags."""
+
+    sets: tuple[str, ...] = option(positional=True, metavar="NAME=DATASET:DIR", help="the sets")
+
+
+def main(argv: list[str] | None = None) -> None:
     """Check, print and write results/doctor.json."""
+    options = command.parse(
+        DoctorOptions,
+        argv,
+        program="python -m benchmarks.doctor",
+        description=__doc__,
+        example="python -m benchmarks.doctor EG1800=eg1800:eg1800 'CCP parts=ccp_parts:clothing-co-parsing'",
+    )
     rows = []
-    for text in sets:
-        name, _, place = text.partition("=")
-        kind, colon, folder = place.partition(":")
-        if not colon or kind not in data.dataset_names():
-            raise UserError(f"A set is NAME=KIND:DIR. Received: {text!r}")
+    for name, kind, folder in [parse_whole_set(text) for text in options.sets]:
         with tempfile.TemporaryDirectory() as temporary:
             started, file = time.perf_counter(), Path(temporary) / "problems.json"
             check.main([folder, "--dataset", kind, "--json", str(file)])
@@ -31,4 +44,4 @@ def main(sets: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command.run(main)

@@ -6,23 +6,37 @@ shaders on the CPU: it is no GPU. Writes results/drawing.json. `android_demo/tes
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import markdown
 from benchmarks.machine import RESULTS, write
+from keras_models import command
+from keras_models.command import UserError
 
 DEMO = Path(__file__).parents[1] / "android_demo"
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class DrawingOptions:
+    """The command has no flags but --help."""
+
+
+def main(argv: list[str] | None = None) -> None:
     """Run the JVM's benchmark and keep what it found with the machine."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    command.parse(
+        DrawingOptions,
+        argv,
+        program="python -m benchmarks.drawing",
+        description=__doc__,
+        example="python -m benchmarks.drawing",
+    )
     classpath = DEMO / "build" / "test" / "classpath.txt"
     if not classpath.is_file():
-        raise SystemExit("error: the app's tests are not built: run android_demo/test.sh first.")
+        raise UserError("The app's tests are not built: run android_demo/test.sh first.")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "drawing.json"
         command_line = ["java", "-Xmx2g", "-Dgolden=build/golden", "-cp", classpath.read_text().strip()]
@@ -36,20 +50,17 @@ def main() -> None:
 def table() -> str:
     """The rows of docs/phone.md."""
     result = json.loads((RESULTS / "drawing.json").read_text(encoding="utf-8"))
-    m, steps = result["machine"], ("preprocessing_ms", "postprocessing_ms", "drawing_ms", "median_ms", "p90_ms")
-    lines = [
-        "| drawn by | pixels | effect | frame in, model's input | mask | drawing | all | p90 |",
-        "| --- | --- | --- " + "| ---: " * 5 + "|",
+    steps = ("preprocessing_ms", "postprocessing_ms", "drawing_ms", "median_ms", "p90_ms")
+    header = ["drawn by", "pixels", "effect", "frame in, model's input", "mask", "drawing", "all", "p90"]
+    rows = [
+        [row["path"], row["drawn"], row["effect"], *(f"{row[step]:.1f} ms" for step in steps)] for row in result["rows"]
     ]
-    for row in result["rows"]:
-        cells = [row["path"], row["drawn"], row["effect"], *(f"{row[step]:.1f} ms" for step in steps)]
-        lines.append("| " + " | ".join(cells) + " |")
     note = (
         f"Medians of {result['runs']} frames of {result['frame']} without inference, mask of {result['model']}; "
-        f"{m['processor']}, {m['cores']} cores, {m['date']}; OpenGL by {result['renderer']}, which is no GPU."
+        f"{markdown.machine(result)}; OpenGL by {result['renderer']}, which is no GPU."
     )
-    return "\n".join(lines) + f"\n\n{note}"
+    return f"{markdown.table(header, rows, words=3)}\n\n{note}"
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -9,7 +9,6 @@ Needs what `arm64.py` needs, a C compiler, and a qemu before 9, as in Debian 12,
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import re
@@ -17,11 +16,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import arm64, machine
 from keras_models import command
-from keras_models.command import UserError
+from keras_models.command import UserError, option
 from tflite import runtime
 
 PLUGIN = Path(__file__).with_name("instructions.c")
@@ -42,17 +42,25 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-def main() -> None:
-    """Count, print and write."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.instructions",
-        description=__doc__,
-        epilog="example:\n  python -m benchmarks.instructions float32.tflite int8.tflite",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+@dataclass(frozen=True)
+class InstructionsOptions:
+    """The command's flags."""
+
+    models: tuple[str, ...] = option(
+        positional=True, metavar="MODEL.tflite", help="the models; ratios are to the first"
     )
-    parser.add_argument("models", nargs="+", metavar="MODEL.tflite", help="the models; ratios are to the first")
-    parser.add_argument("--cache", metavar="DIR", default="build/arm64", help="where the ARM64 system is kept")
-    options = parser.parse_args()
+    cache: str = option("build/arm64", metavar="DIR", help="where the ARM64 system is kept")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Count, print and write."""
+    options = command.parse(
+        InstructionsOptions,
+        argv,
+        program="python -m benchmarks.instructions",
+        description=__doc__,
+        example="python -m benchmarks.instructions float32.tflite int8.tflite",
+    )
     for model in options.models:
         runtime.load_interpreter(model)
     cache = Path(options.cache).resolve()

@@ -1,31 +1,49 @@
-"""How fast is a packed set read? `python -m benchmarks.packing DIR [KIND]`.
+"""How fast is a packed set read? `python -m benchmarks.packing DIR`.
 
 The training photos of a dataset are read from its folder, packed and read again, and asked of a cache that holds them
 all, three times in turn in one run; decoded each time, as training does for what its cache has no room for.
 """
 
-import sys
+from __future__ import annotations
+
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import machine
-from keras_models import data
+from keras_models import command, data
+from keras_models.command import option
 from keras_models.data import pack, pipeline
 from keras_models.data.datasets import read_each
 
 MOST, ROUNDS, SIDE = 1000, 3, 256
 
 
-def main(data_dir: str, kind: str = "folder") -> None:
+@dataclass(frozen=True)
+class PackingOptions:
+    """The command's flags."""
+
+    data_dir: str = option(positional=True, metavar="DIR", help="the dataset's folder")
+    dataset: str = option("folder", metavar="KIND", help="kind of dataset")
+
+
+def main(argv: list[str] | None = None) -> None:
     """Measure, print and write results/packing.json."""
-    plain = data.load(kind, data_dir, "train")
+    options = command.parse(
+        PackingOptions,
+        argv,
+        program="python -m benchmarks.packing",
+        description=__doc__,
+        example="python -m benchmarks.packing eg1800 --dataset eg1800",
+    )
+    plain = data.load(options.dataset, options.data_dir, "train")
     plain = plain.subset(range(min(MOST, len(plain))), plain.title)
     with tempfile.TemporaryDirectory() as folder:
         packed_dir = Path(folder)
-        size = pack.write({"train": plain}, packed_dir, pack.PackOptions(data_dir, folder, side=SIDE))
+        size = pack.write({"train": plain}, packed_dir, pack.PackOptions(options.data_dir, folder, side=SIDE))
         packed = data.load("packed", packed_dir, "train")
         cache = pipeline.cache(packed, (SIDE, SIDE), zoom=1.0, limit=10**10)
         ways = {
@@ -53,4 +71,4 @@ def main(data_dir: str, kind: str = "folder") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    command.run(main)

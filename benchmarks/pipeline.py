@@ -5,22 +5,39 @@ is already there. Without MIX it is ExtremeC3Net with the paper's recipe at 224x
 PocketNet m at 128x128 on some photos of the mix, drawn by its weights: people pasted, light, noise, blur, JPEG.
 """
 
-import sys
+from __future__ import annotations
+
 import time
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from benchmarks import machine
 from keras_models import build, command, data, registry
+from keras_models.command import option
 from keras_models.data import pipeline
 from keras_models.training.stages import compiled
 
 FEED_IMAGES, TRAIN_STEPS, PHOTOS = 2400, 8, 600
 
 
-def main(mix: str | None = None) -> None:
+@dataclass(frozen=True)
+class PipelineOptions:
+    """The command's flags."""
+
+    mix: str | None = option(None, positional=True, metavar="MIX.toml", help="the mix")
+
+
+def main(argv: list[str] | None = None) -> None:
     """Measure, print and write results/pipeline.json or pipeline-mix.json."""
+    mix = command.parse(
+        PipelineOptions,
+        argv,
+        program="python -m benchmarks.pipeline",
+        description=__doc__,
+        example="python -m benchmarks.pipeline mix.toml",
+    ).mix
     if mix is None:
         name, recipe, number, photos = "extremec3", "paper", -1, data.load("drawings").subset(range(200), "drawings")
     else:
@@ -63,4 +80,4 @@ def main(mix: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    command.run(main)

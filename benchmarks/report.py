@@ -9,6 +9,7 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks import markdown
 from benchmarks.ablation_tables import TABLES
 from benchmarks.ablations import markdown as ablation_table
 from benchmarks.backbones import table as backbones_table
@@ -42,16 +43,6 @@ def _read(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _rows(header: list[str], rows: list[list]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def _machine(result: dict) -> str:
-    m = result["machine"]
-    return f"{m['processor']}, {m['cores']} cores, {m['date']}; LiteRT {m['ai-edge-litert']}"
-
-
 def _accuracies(several: bool) -> list[dict]:
     """The results/accuracy-*.json of data with more than two classes, or of the others."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("accuracy-*.json"))]
@@ -67,7 +58,7 @@ def classes() -> str:
         cells = ["-" if iou is None else f"{iou:.3f}" for _, iou in ious]
         size = "x".join(map(str, r["input_size"]))
         title = f"{r['title']}, {r['parameters']:,} parameters, {size}; {r['images']} photos of {r['data']}:"
-        tables.append(f"{title}\n\n{_rows([name for name, _ in ious], [cells])}")
+        tables.append(f"{title}\n\n{markdown.table([name for name, _ in ious], [cells])}")
     return "\n\n".join(tables)
 
 
@@ -80,7 +71,7 @@ def accuracy() -> str:
         for r in results
     ]
     header = ["network", "parameters", "MACs", "data", "images", "foreground IoU", "mean IoU", "boundary IoU"]
-    return _rows(header, rows)
+    return markdown.table(header, rows)
 
 
 def peers() -> str:
@@ -97,10 +88,10 @@ def peers() -> str:
     header = ["model", *protocol["sets"], "model, ms", "frame, ms", "size", "licence of the weights"]
     sets = ", ".join(f"{name}: {facts['images']} photos of {facts['data']}" for name, facts in protocol["sets"].items())
     size, frame = ("x".join(map(str, sides)) for sides in (protocol["size"], reversed(protocol["frame"])))
-    return _rows(header, rows) + (
+    return markdown.table(header, rows) + (
         f"\n\nForeground IoU per image at {size} in %, in brackets boundary IoU ({sets}). Median milliseconds of "
         f"{protocol['runs']} interleaved runs on one thread: the model alone, and a {frame} frame with its pre- and "
-        f"post-processing in Python; {_machine(result)}"
+        f"post-processing in Python; {markdown.litert(result)}"
         + (f"; MediaPipe {protocol['mediapipe']}." if protocol["mediapipe"] else ".")
     )
 
@@ -140,7 +131,7 @@ def models() -> str:
         "x float32",
     ]
     header += ["x float32, 2 threads"]
-    return _rows(header, rows) + f"\n\nMeasured on {_machine(result)}; {result['protocol']}."
+    return markdown.table(header, rows) + f"\n\nMeasured on {markdown.litert(result)}; {result['protocol']}."
 
 
 def pipeline() -> str:
@@ -148,7 +139,7 @@ def pipeline() -> str:
     r = _read("pipeline")
     return (
         f"The pipeline feeds {r['pipeline_images_per_second']:.0f} images/s with augmentation, training takes "
-        f"{r['training_images_per_second']:.0f} images/s ({r['protocol']}; {_machine(r)})."
+        f"{r['training_images_per_second']:.0f} images/s ({r['protocol']}; {markdown.litert(r)})."
     )
 
 
@@ -157,7 +148,7 @@ def mixed_pipeline() -> str:
     r = _read("pipeline-mix")
     return (
         f"With people pasted, light, shadows, blur, noise and JPEG it feeds {r['pipeline_images_per_second']:.0f} "
-        f"images/s, training takes {r['training_images_per_second']:.0f} ({r['protocol']}; {_machine(r)})."
+        f"images/s, training takes {r['training_images_per_second']:.0f} ({r['protocol']}; {markdown.litert(r)})."
     )
 
 
@@ -167,7 +158,7 @@ def packing() -> str:
     rates = ", ".join(f"{name} {rate:,}" for name, rate in r["images_per_second"].items())
     return (
         f"Images per second, decoded: {rates}. A photo takes {r['kilobytes_per_photo']} kB, 2,400 of them "
-        f"{r['megabytes_of_2400']} MB ({r['protocol']}; {_machine(r)})."
+        f"{r['megabytes_of_2400']} MB ({r['protocol']}; {markdown.litert(r)})."
     )
 
 
@@ -184,8 +175,8 @@ def review() -> str:
         ]
         for row in r["rows"]
     ]
-    table = _rows(["photos of (median)", "keys", "half within", "95 % within", "longest"], rows)
-    return table + f"\n\nFrom a key to the next photo on the screen; {r['protocol']}; {_machine(r)}."
+    table = markdown.table(["photos of (median)", "keys", "half within", "95 % within", "longest"], rows)
+    return table + f"\n\nFrom a key to the next photo on the screen; {r['protocol']}; {markdown.litert(r)}."
 
 
 def portraits() -> str:
@@ -199,11 +190,11 @@ def portraits() -> str:
         f"in review {judged['keep']} were kept, {judged['discard']} discarded. ExtremeC3Net by one schedule "
         f"({r['protocol']}; {r['training_photos']['without']} photos of EG1800, with the portraits "
         f"{r['training_photos']['with']}; {steps} steps):\n\n"
-        + _rows(["seed", "portraits", "foreground IoU, %"], rows)
+        + markdown.table(["seed", "portraits", "foreground IoU, %"], rows)
         + f"\n\nThe portraits change it by {100 * found['foreground_iou']:+.2f} points, {100 * found['low']:+.2f} to "
         f"{100 * found['high']:+.2f} over the test photos (95 %; other seeds may differ by more). "
         "The paper has 94.23 without and 94.97 with 10,448 "
-        f"portraits after 600 epochs at 224x224. {_machine(r)}."
+        f"portraits after 600 epochs at 224x224. {markdown.litert(r)}."
     )
 
 
@@ -217,7 +208,7 @@ def doctor() -> str:
             for severity in ("error", "warning")
         ]
         rows.append([row["set"], f"{row['photos']:,}", *(text or "-" for text in said)])
-    return _rows(["set", "photos", "errors", "warnings"], rows)
+    return markdown.table(["set", "photos", "errors", "warnings"], rows)
 
 
 def people() -> str:
@@ -236,7 +227,10 @@ def kernels() -> str:
         [row["operation"], f"{row['float32']:.0f} us", f"{row['int8']:.0f} us", f"{row['speed']:.2f}"]
         for row in result["rows"]
     ]
-    return _rows(["operation", "float32", "int8", "x float32"], rows) + f"\n\n{result['protocol']}; {_machine(result)}."
+    return (
+        markdown.table(["operation", "float32", "int8", "x float32"], rows)
+        + f"\n\n{result['protocol']}; {markdown.litert(result)}."
+    )
 
 
 def interpreters() -> str:
@@ -252,7 +246,9 @@ def interpreters() -> str:
         where = f"{row['machine']}, {processor}" if processor else row["machine"]
         rows.append([title, where, kernels, *(("none", "0") if exact else (pixels, logits))])
     header = ["interpreter", "machine", "kernels", "pixels with another label", "largest logit difference"]
-    return _rows(header, rows) + f"\n\n{result['protocol']}; the first row is what the others are compared with."
+    return (
+        markdown.table(header, rows) + f"\n\n{result['protocol']}; the first row is what the others are compared with."
+    )
 
 
 def instructions() -> str:
@@ -260,7 +256,7 @@ def instructions() -> str:
     result = _read("instructions")
     first, processors = result["rows"][0], list(result["rows"][0]["processors"])
     rows = [[row["model"], *(_millions(row, first, name) for name in processors)] for row in result["rows"]]
-    return _rows(["model", *processors], rows) + (
+    return markdown.table(["model", *processors], rows) + (
         "\n\nMillions of instructions per inference, in brackets how many times fewer than the first model's; "
         f"{result['protocol']}; LiteRT {result['machine']['ai-edge-litert']}."
     )
@@ -316,7 +312,7 @@ def deploy() -> str:
     ]
     header = ["network", "input", "form", "size", "operations", "in float", "SPACE_TO_BATCH", "partitions"]
     header += ["rewriting changes", "correlation", "same labels"]
-    return _rows(header, rows) + f"\n\n{_machine(result)}."
+    return markdown.table(header, rows) + f"\n\n{markdown.litert(result)}."
 
 
 def video() -> str:
@@ -337,7 +333,7 @@ def video() -> str:
     ]
     header = ["filter", *(f"{what}{kind}" for kind in ("", ", noise") for what in ("flicker", "lag", "moving IoU"))]
     note = f"{len(result['clips'])} clips, {result['frames']} frames each, masks of {result['model']}"
-    return _rows(header, rows) + f"\n\n{note}; {_machine(result)}."
+    return markdown.table(header, rows) + f"\n\n{note}; {markdown.litert(result)}."
 
 
 PAGES = {

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, markdown
 from keras_models import command
 from keras_models.command import UserError, option
 
@@ -311,7 +311,7 @@ def table(result: dict) -> str:
         *(f"{name}, M instructions" for name in processors),
     ]
     header += ["foreground IoU, %", "boundary IoU, %"]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    lines = []
     for row in rows:
         name = row["name"].rpartition("_")[0].replace("_", " ")
         counts = row.get("instructions", {})
@@ -326,11 +326,11 @@ def table(result: dict) -> str:
                 *(f"{100 * row[key]:.1f}" if key in row else "-" for key in ("foreground_iou", "boundary_iou")),
             ]
         )
-    m, shared = result["machine"], result["protocol"]
+    shared = result["protocol"]
     caption = (
         "w: widths at strides 2 to 32; d: residual blocks at strides 8, 16 and 32; k: kernel of the depthwise "
         "convolutions; s: stride of the logits. Medians of one interleaved run of all, one thread; "
-        f"{m['processor']}, {m['cores']} cores, {m['date']}; LiteRT {m['ai-edge-litert']}."
+        f"{markdown.litert(result)}."
     )
     if shared:
         caption += (
@@ -338,7 +338,7 @@ def table(result: dict) -> str:
             f"their input's sides, one seed; masks at 224x224, {shared['measured']}. Bold: no other trained one is "
             "faster and better."
         )
-    return "\n".join(["| " + " | ".join(map(str, line)) + " |" for line in lines] + ["", caption])
+    return f"{markdown.table(header, lines)}\n\n{caption}"
 
 
 if __name__ == "__main__":

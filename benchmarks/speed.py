@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, markdown
 from keras_models import command, registry
 from keras_models.command import UserError, option
 
@@ -246,7 +246,7 @@ def table(result: dict) -> str:
     ]
     header += [f"int8 x {result['reference']}", *(f"int8, {name}, M instructions" for name in processors)]
     header += [f"printed: {where}" for where in PRINTED]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    lines = []
     for row in result["rows"]:
         ms = {(t["form"], t["threads"]): t["median_ms"] for t in row.get("times", ())}
         if not ms:
@@ -263,14 +263,13 @@ def table(result: dict) -> str:
                 *(figures.get(row["network"], "-") for figures in PRINTED.values()),
             ]
         )
-    m = result["machine"]
     caption = (
-        f"Frames a second of the network alone, LiteRT {m['ai-edge-litert']} with XNNPACK on {m['processor']}, "
-        f"{m['cores']} cores, {m['date']}; float32 and int8, random weights. Each row was timed in one run interleaved "
+        f"Frames a second of the network alone, LiteRT {result['machine']['ai-edge-litert']} with XNNPACK on "
+        f"{markdown.machine(result)}; float32 and int8, random weights. Each row was timed in one run interleaved "
         f"with {result['reference']}'s int8 file, of whose time the column `x` gives the multiple: it compares rows "
         "better than frames a second do. The printed figures are of other hardware and frameworks."
     )
-    return "\n".join(["| " + " | ".join(map(str, line)) + " |" for line in lines] + ["", caption])
+    return f"{markdown.table(header, lines)}\n\n{caption}"
 
 
 if __name__ == "__main__":
