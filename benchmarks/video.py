@@ -26,8 +26,9 @@ import cv2
 import numpy as np
 
 from benchmarks import machine
-from keras_models import command, data, pictures, predict
+from keras_models import command, data, pictures
 from keras_models.command import UserError, option
+from keras_models.masks import foreground, steep
 from keras_models.models import Predictor, predictor
 from keras_models.smoothing import SHARE, Smoothing
 
@@ -151,12 +152,12 @@ def greys(pictures: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def segment(network: Predictor, pictures: Iterable[np.ndarray]) -> np.ndarray:
-    return np.stack([predict.foreground(network.logits(p[None])[0]) for p in pictures]).astype(np.float32)
+    return np.stack([foreground(network.logits(p[None])[0]) for p in pictures]).astype(np.float32)
 
 
 def measure(clip: Clip, smoothed: np.ndarray) -> dict[str, float]:
     """What this file's docstring names, as fractions of 1 and frames."""
-    opacity, truth = (np.clip((masks - 0.5) * 2.5 + 0.5, 0, 1) for masks in (smoothed, clip.reference))
+    opacity, truth = (steep(masks) for masks in (smoothed, clip.reference))
     frame, y, x = np.nonzero(clip.moving[3:])
     seen = opacity[frame + 4, y, x]
     delayed = [truth[frame + 4 - i, y, x] for i in range(5)]
@@ -214,7 +215,7 @@ def strip(clip: Clip, path: Path) -> None:
     frame = 1 + int(np.argmax(clip.moving.sum(axis=(1, 2))))
     rows = [[], []]
     for way in ways:
-        opacity = np.clip((way(clip.masks, clip.grey) - 0.5) * 2.5 + 0.5, 0, 1)
+        opacity = steep(way(clip.masks, clip.grey))
         heat = np.mean(np.abs(np.diff(opacity, axis=0)) * clip.still, axis=0)
         shown = cv2.applyColorMap(np.uint8(255 * np.clip(heat / 0.03, 0, 1)), cv2.COLORMAP_INFERNO)[..., ::-1]
         rows[0].append(shown)

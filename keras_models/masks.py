@@ -59,8 +59,12 @@ def alpha(probability: np.ndarray, image: np.ndarray, refine: bool) -> np.ndarra
     if refine:
         guide = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
         mask = guided_filter(guide, mask, radius=max(2, round(max(height, width) / 100)))
-    # A steeper curve around one half: sure pixels become opaque or clear, the edge keeps a soft step.
-    return np.clip((mask - 0.5) * 2.5 + 0.5, 0, 1)
+    return steep(mask)
+
+
+def steep(probability: np.ndarray) -> np.ndarray:
+    """A steeper curve around one half: sure pixels become opaque or clear, the edge keeps a soft step."""
+    return np.clip((probability - 0.5) * 2.5 + 0.5, 0, 1)
 
 
 def blend(front: np.ndarray, back: np.ndarray, opacity: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ _RANGES = {  # least and greatest value of each number that is no flag
     "downscale": (0.01, 1),
 }
 
-
+PEOPLE = (0.7, 0.2, 0.1)  # chances of one, two and three pasted photos
 KINDS = {  # the numbers of each kind of change, by which `Augmentation.only` keeps one
     "deformation": ("rotation_degrees", "scale", "shift", "stretch", "flip"),
     "texture": ("saturation", "brightness", "contrast", "sharpness", "blur", "noise"),
@@ -164,8 +164,8 @@ class Augmentation:
         chance = self.paste if labels.any() else 3 * self.paste
         if not chance or rng.random() >= chance:
             return image, labels
-        for _ in range(rng.choice((1, 2, 3), p=(0.7, 0.2, 0.1))):
-            other, other_labels = self._pasted.warp(*others(), size, rng)
+        for _ in range(rng.choice((1, 2, 3), p=PEOPLE)):
+            other, other_labels = self.pasted.warp(*others(), size, rng)
             softness = rng.uniform(0.3, 1) * self.paste_softness
             image, labels = compose.paste(image, labels, other, other_labels, softness)
         return image, labels
@@ -180,7 +180,7 @@ class Augmentation:
         return dataclasses.replace(alone, probability=1.0, outside=self.outside, mirrored=self.mirrored, **always)
 
     @functools.cached_property
-    def _pasted(self) -> Augmentation:
+    def pasted(self) -> Augmentation:
         """How those are moved who are pasted in."""
         return dataclasses.replace(self, scale=self.paste_scale, shift=max(self.shift, 0.35), outside=0)
 

@@ -18,17 +18,16 @@ from scipy.signal import fftconvolve
 from keras_models import losses
 from keras_models.command import UserError
 from keras_models.data import pipeline
-from keras_models.data.augment import Augmentation
+from keras_models.data.augment import PEOPLE, Augmentation
 from keras_models.data.images import VOID, prepare_image, prepare_mask
 
-OTHERS = 3  # photos of which people may be pasted in
+OTHERS = len(PEOPLE)  # photos of which people may be pasted in
 REACH = 4  # pixels to each side that blur looks at
 _KNOWN = {  # what is done here; a number of `Augmentation` that is not is refused
     *("rotation_degrees", "scale", "shift", "stretch", "flip", "outside", "mirrored"),
     *("probability", "saturation", "brightness", "contrast", "sharpness", "blur", "noise"),
     *("paste", "paste_scale", "paste_softness", "gamma", "temperature", "shadow", "jpeg", "motion_blur", "downscale"),
 }
-_DRAWN_FROM = (0.7, 0.2, 0.1)  # chances of one, two and three pasted photos
 
 
 def training_batches(
@@ -52,7 +51,7 @@ def training_batches(
             raise UserError(f"--augment-on device does not know augmentation's {field.name}. Use --augment-on host.")
     photos = Photos(samples, tuple(round(side * augmentation.zoom) for side in input_size))
     order, change = pipeline.Order(samples, batch_size, seed), _compiled(photos, input_size, augmentation)
-    rows, columns = (np.arange(n) * full // n for n, full in zip(label_size, input_size, strict=True))
+    rows, columns = pipeline.subsampled(label_size, input_size)
 
     def batch(number):
         epoch, step = first_epoch + number // order.steps, number % order.steps
@@ -133,15 +132,12 @@ def draw(
     matrices, flipped = augmentation.matrices(stored, size, rng, count)
     drawn = {"index": index, "from": _inverse(matrices), "flipped": flipped}
     if augmentation.paste:
-        pasted = dataclasses.replace(
-            augmentation, scale=augmentation.paste_scale, shift=max(augmentation.shift, 0.35), outside=0
-        )
-        others = [pasted.matrices(stored, size, rng, count) for _ in range(OTHERS)]
+        others = [augmentation.pasted.matrices(stored, size, rng, count) for _ in range(OTHERS)]
         drawn["other"] = order.others(rng, count * OTHERS).reshape(count, OTHERS)
         drawn["other_from"] = np.stack([_inverse(matrices) for matrices, _ in others], axis=1)
         drawn["other_flipped"] = np.stack([flipped for _, flipped in others], axis=1)
         drawn["chance"] = rng.random(count)
-        drawn["people"] = rng.choice((1, 2, 3), count, p=_DRAWN_FROM)
+        drawn["people"] = rng.choice((1, 2, 3), count, p=PEOPLE)
         drawn["softness"] = gaussian(rng.uniform(0.3, 1, count) * augmentation.paste_softness)
     coloured, half = happens(augmentation.probability), augmentation.probability / 2
     for name in ("saturation", "brightness", "contrast"):
@@ -168,10 +164,9 @@ def _inverse(matrices: np.ndarray) -> np.ndarray:
 def _kernels(augmentation: Augmentation, coloured, happens, between, rng) -> np.ndarray:
     """Sharpness, blur, the camera's move and its resolution as one filter for each photo: (batch, side, side)."""
     count, half = len(coloured), augmentation.probability / 2
-    box = gaussian(np.full(count, 0.0))
-    box[:, REACH - 1 : REACH + 2, REACH - 1 : REACH + 2] = 1 / 9
+    still, box = gaussian(np.zeros(count)), np.pad(np.full((3, 3), 1 / 9), REACH - 1)
     sharpness = between(*augmentation.sharpness, coloured, 1)[:, None, None]
-    kernel = sharpness * gaussian(np.zeros(count)) + (1 - sharpness) * box
+    kernel = sharpness * still + (1 - sharpness) * box
     parts = []
     if augmentation.blur:
         # OpenCV's deviation for a Gaussian of so many pixels; a box of that many has about the same.
@@ -222,8 +217,7 @@ def augmented(images, labels, field, drawn: dict, stored, size, augmentation: Au
         for i in range(OTHERS):
             place = (drawn["other"][:, i], drawn["other_from"][:, i])
             other = warp(images, *place, stored, size, border=128.0)
-            there = dataclasses.replace(augmentation, outside=0)
-            other_labels = _labels(labels, *place, drawn["other_flipped"][:, i], stored, size, there)
+            other_labels = _labels(labels, *place, drawn["other_flipped"][:, i], stored, size, augmentation.pasted)
             pasted = ops.logical_and(chosen, drawn["people"] > i)[:, None, None, None]
             image, found = paste(image, found, other, ops.where(pasted, other_labels, 0), drawn["softness"])
     image = colour(image, drawn["saturation"], drawn["brightness"], drawn["contrast"])

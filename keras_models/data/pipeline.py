@@ -91,13 +91,19 @@ class Order:
         self.steps, self._count, self._seed = len(samples) // batch_size, len(samples), seed
         self._length, self._shares = self.steps * batch_size, getattr(samples, "shares", None)
         self._cumulated = None if self._shares is None else np.cumsum(self._shares)
+        self._last = None, None
 
     def epoch(self, number: int) -> np.ndarray:
         """Indices of the epoch's photos, int64 (steps * batch_size,)."""
-        rng = np.random.default_rng((self._seed, number))
-        if self._shares is None:
-            return rng.permutation(self._count)[: self._length]
-        return rng.choice(self._count, self._length, p=self._shares)
+        known, order = self._last
+        if known != number:
+            rng = np.random.default_rng((self._seed, number))
+            if self._shares is None:
+                order = rng.permutation(self._count)[: self._length]
+            else:
+                order = rng.choice(self._count, self._length, p=self._shares)
+            self._last = number, order  # every batch of the epoch asks
+        return order
 
     def others(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Indices of `count` photos more, drawn alike."""
@@ -230,5 +236,9 @@ def subsample(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Labels at an output smaller than the input: the nearest pixel, as PyTorch's nearest interpolation picks it."""
     if labels.shape == tuple(size):
         return labels
-    rows, columns = (np.arange(n) * full // n for n, full in zip(size, labels.shape, strict=True))
-    return labels[np.ix_(rows, columns)]
+    return labels[np.ix_(*subsampled(size, labels.shape))]
+
+
+def subsampled(size: tuple[int, int], full: tuple[int, int]) -> list[np.ndarray]:
+    """The rows and the columns of labels at `full` that `subsample` keeps."""
+    return [np.arange(n) * of // n for n, of in zip(size, full, strict=True)]
