@@ -77,8 +77,9 @@ def main(argv: list[str] | None = None) -> int:
         shutil.rmtree(place, ignore_errors=True)
         folder.rename(place)
     for name, measured in figures.items():
-        ious = ", ".join(f"{form} {found['foreground_iou']:.4f}" for form, found in measured.items())
-        print(f"{name:16s} foreground IoU {ious} on {measured['int8']['data']}, {measured['int8']['images']} photos")
+        key = "mean_iou" if len(measured["int8"]["class_iou"]) > 2 else "foreground_iou"
+        ious = ", ".join(f"{form} {found[key]:.4f}" for form, found in measured.items())
+        print(f"{name:16s} {key} {ious} on {measured['int8']['data']}, {measured['int8']['images']} photos")
     print(f"wrote {place}")
     return 0
 
@@ -89,6 +90,7 @@ def _card(options: PresetOptions, source: Path, run: dict) -> dict:
     with (source / "history.csv").open(encoding="utf-8") as file:
         history = list(csv.DictReader(file))
     names = {split: run["data"][split] for split in ("train", "val")}
+    selected = "mean IoU" if len(run.get("classes", {}).get("names", ())) > 2 else "foreground IoU"
     return {
         "name": options.name,
         "network": model.name,
@@ -99,7 +101,7 @@ def _card(options: PresetOptions, source: Path, run: dict) -> dict:
         "limits": options.limits,
         "licence": options.licence,
         "trained_on": f"{run['options']['dataset']}, {_counted(names['train'])}",
-        "selected_on": f"{_counted(names['val'])}, best epoch by foreground IoU",
+        "selected_on": f"{_counted(names['val'])}, best epoch by {selected}",
         "classes": run.get("classes", {}),
         "seed": run["options"]["seed"],
         "epochs": len(history),

@@ -56,9 +56,11 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def caption(image: np.ndarray, text: str) -> np.ndarray:
-    """RGB uint8 `image` with a line of text below it."""
+    """RGB uint8 `image` with a line of text below it, smaller where it would not fit."""
     line = np.full((20, image.shape[1], 3), 255, np.uint8)
-    cv2.putText(line, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.42
+    size *= min(1, (image.shape[1] - 8) / max(1, cv2.getTextSize(text, font, size, 1)[0][0]))
+    cv2.putText(line, text, (4, 14), font, size, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([image, line])
 
 

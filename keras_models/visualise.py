@@ -148,13 +148,22 @@ def _run(model: keras.Model, output, photo: np.ndarray) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.Model(model.input, output)(image, training=False))[0]
 
 
-def heat(values: np.ndarray, size: tuple[int, int], smooth: bool = False) -> np.ndarray:
-    """RGB uint8 of `size` (height, width): low values blue, high ones yellow; the extreme hundredths are cut."""
+def heat(values: np.ndarray, smooth: bool = False) -> np.ndarray:
+    """RGB uint8, as large as a tile takes: low values blue, high ones yellow; the extreme hundredths are cut."""
+    scale = min(tile / side for tile, side in zip(TILE, values.shape, strict=True))
+    height, width = (round(side * scale) for side in values.shape)
     low, high = np.percentile(values, (1, 99))
     scaled = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     interpolation = cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST
-    grey = cv2.resize((255 * scaled).astype(np.uint8), size[::-1], interpolation=interpolation)
+    grey = cv2.resize((255 * scaled).astype(np.uint8), (width, height), interpolation=interpolation)
     return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+
+
+def _seen(photo: np.ndarray, model: keras.Model) -> np.ndarray:
+    """RGB uint8: the photo at the model's aspect ratio, as it sees it."""
+    from keras_models import data
+
+    return data.prepare_image(photo, model.input_shape[1:3])
 
 
 def draw_features(models: list[keras.Model], photo: np.ndarray, layer: str | None) -> np.ndarray:
@@ -168,26 +177,27 @@ def draw_features(models: list[keras.Model], photo: np.ndarray, layer: str | Non
         name = layer or deepest(model)
         size = f"{values.shape[0]}x{values.shape[1]}"
         for image, text in (
-            (cv2.resize(photo, TILE), model.name),
-            (heat(values, TILE), f"{name} {size}"),
-            (heat(middle, TILE), "its middle"),
+            (_seen(photo, model), model.name),
+            (heat(values), f"{name} {size}"),
+            (heat(middle), "its middle"),
         ):
-            tiles.append(pictures.caption(image, text))
+            tiles.append(pictures.caption(pictures.fit(image, TILE), text))
     return pictures.grid(tiles, 3)
 
 
 def draw_activation(models: list[keras.Model], photo: np.ndarray, label: int | None) -> np.ndarray:
     """A row for each network: the photo, the class activation map, and it over the photo."""
-    tiles, shown = [], cv2.resize(photo, TILE)
+    tiles = []
     for model in models:
         values, found = activation(model, photo, label)
-        colors = heat(values, TILE, smooth=True)
+        colors = heat(values, smooth=True)
+        shown = cv2.resize(_seen(photo, model), colors.shape[1::-1])
         for image, text in (
             (shown, model.name),
             (colors, "foreground" if model.output_shape[-1] == 1 else f"class {found}"),
             (cv2.addWeighted(shown, 0.5, colors, 0.5, 0), "on the photo"),
         ):
-            tiles.append(pictures.caption(image, text))
+            tiles.append(pictures.caption(pictures.fit(image, TILE), text))
     return pictures.grid(tiles, 3)
 
 

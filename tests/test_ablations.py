@@ -4,11 +4,12 @@ import dataclasses
 import json
 
 import keras
+import numpy as np
 import pytest
 
 from benchmarks import ablations
 from benchmarks.ablation_tables import SHORT, TABLES, Row, Table, with_eoam
-from keras_models import registry
+from keras_models import data, registry
 from keras_models.command import UserError
 from keras_models.papers.tables import TABLES as PAPERS
 from keras_models.training import loop
@@ -108,6 +109,17 @@ def test_a_row_of_generated_photos_asks_for_them_and_trains_on_both(tmp_path):
     assert ablations.run(table(*rows), options(folder, tmp_path, more=str(more))) == 0
     names = json.loads((tmp_path / "runs" / "small" / "generated-0" / "run.json").read_text())["data"]["train"]
     assert sum(name.startswith("more/") for name in names) > 0 and any(not n.startswith("more/") for n in names)
+
+
+def test_all_rows_read_a_photo_once(tmp_path):
+    dataset = data.load("folder", str(make_folder(tmp_path / "data", count=3)), "train")
+    read = []
+    counted = dataclasses.replace(dataset, load=lambda i: read.append(i) or dataset.load(i))
+    kept = ablations.remembered(counted)
+    for _ in range(2):
+        images = [kept.load(i)[0] for i in range(len(dataset))]
+    assert read == list(range(len(dataset)))
+    assert all(np.array_equal(image, dataset.load(i)[0]) for i, image in enumerate(images))
 
 
 def test_the_eoam_changes_logits_where_they_are_in_doubt_alone():

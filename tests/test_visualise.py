@@ -56,7 +56,7 @@ def test_a_segmenters_activation_is_a_logit(classes):
 
 
 def test_heat_is_blue_where_low_and_yellow_where_high():
-    colors = visualise.heat(np.array([[0.0, 1.0]]), (4, 8))
+    colors = visualise.heat(np.array([[0.0, 1.0]]))
     assert colors[0, 0, 2] > colors[0, 0, 0]
     assert min(colors[0, -1, :2]) > colors[0, -1, 2]
 

@@ -152,6 +152,19 @@ IMAGENET = {
 }
 
 _PARTS = Augmentation(rotation_degrees=15, scale=(0.75, 1.25), shift=0.1, probability=0.3)
+
+
+def _upright(height: int, width: int, epochs: int, rate: float, final: float, warmup: int = 0) -> Stage:
+    stage = pocket(None, epochs, rate, final, warmup)
+    return dataclasses.replace(stage, input_size=(height, width), batch_size=8, clip_norm=1.0)
+
+
+SHORT_PARTS = {
+    "short": Recipe(
+        "Ours, for body parts on a CPU: growing sizes, AdamW, cosine, cross-entropy plus soft IoU.",
+        (_upright(96, 64, 8, 3e-3, 1e-3, warmup=1), _upright(144, 96, 4, 1e-3, 1e-5)),
+    )
+}
 LIPNET = {
     "paper": Recipe(
         "LIP-Net's section 3.1; its class weights are not given, these are ERFNet's.",
@@ -168,7 +181,7 @@ LIPNET = {
             ),
         ),
     )
-}
+} | SHORT_PARTS
 DEEPLAB = {
     "paper": Recipe(
         "Cross-entropy as in Improved DeepLabv3+'s section 4.2; the rest, not given there, is DeepLabv3+'s.",
@@ -184,7 +197,7 @@ DEEPLAB = {
             ),
         ),
     )
-}
+} | SHORT_PARTS
 
 
 def after(first: str, stage: Stage, **others) -> tuple[Stage, Stage]:
