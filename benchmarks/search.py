@@ -4,12 +4,14 @@
     python -m benchmarks.search time                # with nothing else running: all in one interleaved run, one thread
     python -m benchmarks.search count               # ARM instructions of an inference, under qemu
     python -m benchmarks.search train --dataset mix --data-dir mix.toml
+    python -m benchmarks.search inputs --dataset mix --data-dir mix.toml
     python -m benchmarks.search plot
 
 Before anything is trained, more multiply-accumulates in the same time are taken for better: of the candidates that no
-other beats in both, some are trained, spread from the fastest to the slowest, all by one short schedule. Masks are
-compared at 224x224 whatever the input is. Every step goes on where it was cut off; the same --seed draws the same
-candidates. Writes results/search.json and results/search.png.
+other beats in both, some are trained, spread from the fastest to the slowest, all by one short schedule. Which input
+buys more is asked of the presets' trained weights, at each of them. Masks are compared at 224x224 whatever the input
+is. Every step goes on where it was cut off; the same --seed draws the same candidates. Writes results/search.json and
+results/search.png.
 """
 
 from __future__ import annotations
@@ -28,13 +30,17 @@ from benchmarks import machine, markdown
 from keras_models import command
 from keras_models.command import UserError, option
 
-STEPS = ("convert", "time", "count", "train", "plot")
+STEPS = ("convert", "time", "count", "train", "inputs", "plot")
 WIDTHS = ((16, 32, 32, 48, 48), (16, 32, 64, 96, 128), (16, 32, 64, 128, 160), (32, 48, 96, 192, 256))
 DEPTHS = ((1, 1, 1), (1, 2, 3), (1, 3, 2), (2, 4, 4))
 KERNEL_SIZES = (3, 5)
 CONTEXTS = (True, False)
 DECODERS = (1, 2, 3)  # steps, as wide as stride 8, half of that, and stride 2: logits at strides 8, 4 and 2
 INPUTS = (160, 192, 224, 256)
+PRESETS = {  # the candidates whose weights a preset has, but for the input's side
+    "pocketnet-s": (WIDTHS[0], DEPTHS[2], 5, True, 2),
+    "pocketnet-m": (WIDTHS[2], DEPTHS[1], 5, True, 3),
+}
 COMPARED_AT = (224, 224)
 ROUNDS = 100  # of the interleaved run
 
@@ -97,12 +103,9 @@ def registry_row():
 
 
 def drawn(count: int, seed: int) -> list[Candidate]:
-    """The shapes of s, m and l at 224, and `count` others of the space."""
-    known = [
-        Candidate(WIDTHS[0], DEPTHS[2], 5, True, 2, 224),
-        Candidate(WIDTHS[2], DEPTHS[1], 5, True, 3, 224),
-        Candidate(WIDTHS[3], DEPTHS[3], 5, True, 3, 224),
-    ]
+    """The presets' shapes at all inputs, l's at 224, and `count` others of the space."""
+    known = [Candidate(*shape, side) for shape in PRESETS.values() for side in INPUTS]
+    known.append(Candidate(WIDTHS[3], DEPTHS[3], 5, True, 3, 224))
     space = [
         candidate
         for choices in itertools.product(WIDTHS, DEPTHS, KERNEL_SIZES, CONTEXTS, DECODERS, INPUTS)
@@ -152,6 +155,8 @@ def main(argv: list[str] | None = None) -> int:
         if untimed:
             raise UserError(f"{untimed[0]} has no time yet: python -m benchmarks.search time")
         train(options, [c for c in ready if c in promising(list(ready), rows, options.best)], rows, protocol, keep)
+    elif options.step == "inputs":
+        inputs(options, list(ready), protocol, keep)
     if any("foreground_iou" in row for row in rows.values()):
         plot(list(rows.values()), machine.RESULTS / "search.png")
     print(table({"protocol": protocol, "rows": list(rows.values()), "machine": machine.describe()}))
@@ -235,7 +240,7 @@ def train(options: SearchOptions, candidates: list[Candidate], rows: dict, proto
         "measured": f"{validation.title}, {len(validation)} photos",
     }
     trained = [row["name"] for row in rows.values() if "foreground_iou" in row]
-    if trained and protocol != shared:
+    if trained and {key: protocol.get(key) for key in shared} != shared:
         raise UserError(
             f"{trained[0]} was trained otherwise: {protocol}, now {shared}. Give the same numbers, or remove "
             f"{machine.RESULTS / 'search.json'}."
@@ -255,6 +260,24 @@ def train(options: SearchOptions, candidates: list[Candidate], rows: dict, proto
             candidate,
             {"trained_at": side, "minutes": found["minutes"], **measure(models.predictor(folder), validation)},
         )
+
+
+def inputs(options: SearchOptions, candidates: list[Candidate], protocol: dict, keep) -> None:
+    """Measure the presets' weights at every input."""
+    command.load_keras()
+    from keras_models import data, models
+
+    validation = data.load(options.dataset, options.data_dir, "val")
+    protocol["inputs"] = f"{validation.title}, {len(validation)} photos"
+    for preset, shape in PRESETS.items():
+        weights = models.load(preset).get_weights()
+        for candidate in candidates:
+            if candidate == Candidate(*shape, candidate.side):
+                model = candidate.build()
+                model.set_weights(weights)
+                print(f"{preset} at {candidate.side}x{candidate.side}", flush=True)
+                network = models.Predictor(preset, (candidate.side,) * 2, model.predict_on_batch, (), [])
+                keep(candidate, {"preset": {"name": preset, **measure(network, validation)}})
 
 
 def measure(network, dataset) -> dict:
@@ -310,7 +333,7 @@ def table(result: dict) -> str:
         "int8, ms",
         *(f"{name}, M instructions" for name in processors),
     ]
-    header += ["foreground IoU, %", "boundary IoU, %"]
+    header += ["foreground IoU, %", "boundary IoU, %", "preset's weights"]
     lines = []
     for row in rows:
         name = row["name"].rpartition("_")[0].replace("_", " ")
@@ -324,6 +347,9 @@ def table(result: dict) -> str:
                 f"{row['int8_ms']:.2f}" if "int8_ms" in row else "-",
                 *(f"{counts[each] / 1e6:.1f}" if each in counts else "-" for each in processors),
                 *(f"{100 * row[key]:.1f}" if key in row else "-" for key in ("foreground_iou", "boundary_iou")),
+                "{:.1f} ({:.1f})".format(*(100 * row["preset"][key] for key in ("foreground_iou", "boundary_iou")))
+                if "preset" in row
+                else "-",
             ]
         )
     shared = result["protocol"]
@@ -332,11 +358,16 @@ def table(result: dict) -> str:
         "convolutions; s: stride of the logits. Medians of one interleaved run of all, one thread; "
         f"{markdown.litert(result)}."
     )
-    if shared:
+    if "photos" in shared:
         caption += (
             f" Those with accuracy saw {shared['photos']:,} photos ({shared['training']}) at {shared['share']:g} of "
             f"their input's sides, one seed; masks at 224x224, {shared['measured']}. Bold: no other trained one is "
             "faster and better."
+        )
+    if "inputs" in shared:
+        caption += (
+            " Preset's weights: the same weights, trained at 128 to 224, at each input; foreground and (boundary) IoU "
+            f"in %, {shared['inputs']}."
         )
     return f"{markdown.table(header, lines)}\n\n{caption}"
 

@@ -53,8 +53,9 @@ def test_printed_speeds_name_registered_networks():
 
 def test_the_registered_shapes_are_among_the_candidates():
     candidates = search.drawn(5, seed=1)
-    assert len(set(candidates)) == 8 and candidates == search.drawn(5, seed=1) != search.drawn(5, seed=2)
-    for candidate, name in zip(candidates, ("pocketnet_s", "pocketnet_m", "pocketnet_l"), strict=False):
+    assert len(set(candidates)) == 14 and candidates == search.drawn(5, seed=1) != search.drawn(5, seed=2)
+    at_224 = [candidate for candidate in candidates[:9] if candidate.side == 224]
+    for candidate, name in zip(at_224, ("pocketnet_s", "pocketnet_m", "pocketnet_l"), strict=True):
         assert search.facts(candidate)["parameters"] == registry.network(name).parameters
 
 
@@ -64,7 +65,7 @@ def test_the_front_is_what_nothing_beats():
 
 def test_the_promising_are_trained_once_and_compared_at_one_size(tmp_path, results, monkeypatch, capsys):
     folder = make_folder(tmp_path / "data", count=12)
-    candidates = search.drawn(1, seed=0)
+    candidates = search.drawn(1, seed=0)[:2]
     for candidate in candidates:
         (tmp_path / f"{candidate.name}.tflite").touch()
     monkeypatch.setattr(search, "timed", lambda files: [1.0 + i for i in range(len(files))])
@@ -92,3 +93,8 @@ def test_the_promising_are_trained_once_and_compared_at_one_size(tmp_path, resul
     with pytest.raises(UserError, match="was trained otherwise"):
         search.main([*training, "--photos", "5"])
     assert "| **w16" in capsys.readouterr().out
+    search.main(["inputs", *common, "--dataset", "folder", "--data-dir", str(folder)])
+    rows = json.loads((results / "search.json").read_text())["rows"]
+    found = {row["side"]: row["preset"]["foreground_iou"] for row in rows}
+    assert set(found) == {160, 192} and found[160] != found[192] and 0 < min(found.values()) <= 1
+    assert f"({100 * rows[0]['preset']['boundary_iou']:.1f}) |" in capsys.readouterr().out
