@@ -165,6 +165,15 @@ RECIPES = {
             _scenes(224, 4, 4e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
+    "few": Recipe(
+        "As many steps as `short` for a set of some two thousand photos, which makes shorter epochs.",
+        (
+            _scenes(96, 72, 4e-3, 2.5e-3, warmup=2),
+            _scenes(128, 66, 2.5e-3, 1e-3),
+            _scenes(160, 16, 1e-3, 4e-4, augmentation=SETTLED),
+            _scenes(224, 13, 4e-4, 1e-6, augmentation=SETTLED),
+        ),
+    ),
     "longer": Recipe(
         "Further from trained weights: the same at growing sizes, milder where people are drawn finely.",
         (
