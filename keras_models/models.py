@@ -51,10 +51,11 @@ def find(source: str | Path) -> Path:
     )
 
 
-def load(source: str | Path) -> keras.Model:
+def load(source: str | Path, input_size: tuple[int, int] | None = None) -> keras.Model:
     """The network of a preset's name, a run folder or a `.keras` file, not compiled.
 
-    It computes in float32, whatever it was saved with: less is for training.
+    It computes in float32, whatever it was saved with: less is for training. `input_size`: the same weights for photos
+    of another height and width; UserError where the layers cannot take those.
     UserError for a file that is damaged, larger than `LARGEST`, holds code, or asks for more weights than it has, and
     for weights that are no numbers.
     """
@@ -91,14 +92,34 @@ def load(source: str | Path) -> keras.Model:
         )
     odd = next((layer for layer in model._flatten_layers() if layer.compute_dtype in _OTHER_PRECISIONS), None)
     if odd is None:
-        return model
+        return _resized(model, path, input_size) if input_size else model
     try:
-        return copy(model, "float32")
+        whole = copy(model, "float32")
     except Exception as error:
         raise UserError(
             f"{path} computes in {odd.compute_dtype} and cannot be built in float32: "
             f"{str(error).splitlines()[0]} Save it with the policy float32."
         ) from error
+    return _resized(whole, path, input_size) if input_size else whole
+
+
+def _resized(model: keras.Model, path: Path, size: tuple[int, int]) -> keras.Model:
+    """`model` for photos of `size` (height, width)."""
+    from keras_models import registry
+
+    require_segmenter(model, path)
+    before, after = model.input_shape[1:3], model.output_shape[1:3]
+    try:
+        if model.name in registry.names():
+            registry.network(model.name).check_input_size(size)
+        made = copy(model, "float32", size)
+    except Exception as error:  # whatever a layer says to a shape that it was not made for
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"{path} cannot take photos of {size[0]}x{size[1]}: {reason}") from error
+    wanted = tuple(round(out * new / old) for out, new, old in zip(after, size, before, strict=True))
+    if made.output_shape[1:3] != wanted:
+        raise UserError(f"{path} cannot take photos of {size[0]}x{size[1]}: a layer of it has a size of its own.")
+    return made
 
 
 @contextlib.contextmanager
@@ -132,10 +153,11 @@ def _largest_value(model: keras.Model) -> int:
     return max((math.prod(side or 1 for side in t.shape) for node in nodes for t in node.output_tensors), default=0)
 
 
-def copy(model: keras.Model, precision: str) -> keras.Model:
+def copy(model: keras.Model, precision: str, input_size: tuple[int, int] | None = None) -> keras.Model:
     """A functional model of the same layers and weights, the latter its own, that computes in `precision`.
 
-    `precision` is the name of one of Keras' dtype policies. Raises what Keras does for a model that cannot be cloned.
+    `precision` is the name of one of Keras' dtype policies. `input_size`: height and width of another input. Raises
+    what Keras does for a model that cannot be cloned.
     """
     import keras
 
@@ -145,7 +167,10 @@ def copy(model: keras.Model, precision: str) -> keras.Model:
         chosen = {"dtype": policy} if isinstance(layer, keras.Layer) else {}  # not for an operation of `keras.ops`
         return layer.__class__.from_config(layer.get_config() | chosen)
 
-    made = keras.models.clone_model(model, clone_function=layer_of, recursive=True)
+    image = None
+    if input_size:
+        image = keras.Input((*input_size, model.input_shape[-1]), dtype=model.inputs[0].dtype, name=model.input.name)
+    made = keras.models.clone_model(model, image, clone_function=layer_of, recursive=True)
     made.set_weights(model.get_weights())
     return made
 
@@ -291,8 +316,11 @@ class Predictor:
     smoothing: float | None = None
 
 
-def predictor(source: str | Path) -> Predictor:
-    """The network of a run folder, preset, `.keras` or `.tflite` file; UserError for anything else."""
+def predictor(source: str | Path, input_size: tuple[int, int] | None = None) -> Predictor:
+    """The network of a run folder, preset, `.keras` or `.tflite` file; UserError for anything else.
+
+    `input_size`: see `load`; a `.tflite` has the one that it was made with.
+    """
     if Path(source).suffix == ".tflite":
         # The device side knows nothing of Keras; this is the one place that looks from here to there.
         from tflite import runtime
@@ -321,7 +349,7 @@ def predictor(source: str | Path) -> Predictor:
         )
     import keras
 
-    model = load(source)
+    model = load(source, input_size)
     require_segmenter(model, source)
     activation = final_activation(model)
 

@@ -239,3 +239,22 @@ def test_both_ways_to_call_it_show_help(how, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "example:" in done.stdout
+
+
+def test_another_input_has_the_same_weights(place, tmp_path, capsys):
+    out = tmp_path / "larger.tflite"
+    arguments = ["--quantize", "float32", "--input-size", f"{SIZE[0] + 16},{SIZE[1]}", "-o", str(out)]
+    assert convert.main([*net(place), *arguments]) == 0
+    assert runtime.Segmenter(out).input_size == (SIZE[0] + 16, SIZE[1])
+    assert verify.main([str(out), "--against", *net(place), "--data-dir", str(place / "photos"), "--layers", "1"]) == 0
+    assert "0.0000" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"positive multiples of 4; the nearest that works is 32x32"):
+        convert.main([*net(place), "--input-size", "30"])
+
+
+def test_a_layer_with_a_size_of_its_own_refuses_another_input(tmp_path):
+    image = keras.Input((32, 32, 3))
+    fixed = keras.layers.Resizing(32, 32)(keras.layers.Conv2D(1, 1)(image))
+    keras.Model(image, fixed).save(tmp_path / "fixed.keras")
+    with pytest.raises(UserError, match="cannot take photos of 64x64: a layer of it has a size of its own"):
+        convert.main([str(tmp_path / "fixed.keras"), "--input-size", "64"])

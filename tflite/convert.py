@@ -52,6 +52,13 @@ class ConvertOptions:
     quantize: str = option(
         "int8", choices=(*MODES, "qat"), help="type of the weights and of the arithmetic; qat is int8, trained for it"
     )
+    input_size: tuple[int, ...] | None = option(
+        None,
+        least=1,
+        most=8192,
+        metavar="SIDE | HEIGHT,WIDTH",
+        help="another input than the model's: a smaller one is faster and coarser; verify says by how much",
+    )
     prune: float | None = option(None, metavar="SPARSITY", help="fine-tune until this share of the weights is zero")
     cluster: int | None = option(None, metavar="N", help="fine-tune until a kernel has no more than N distinct weights")
     dataset: str | None = option(
@@ -126,12 +133,13 @@ def main(argv: list[str] | None = None) -> int:
         )
     _check_engine(options)
     from keras_models import models
+    from keras_models.training.recipes import sides
 
     source = models.find(options.model)
     output = Path(options.file or f"{_name(options.model, source)}-{options.quantize}.tflite")
     if output.suffix != ".tflite":
         raise UserError(f"The output must end in .tflite; its spec is written beside it. Received: {output}")
-    model = models.load(source)
+    model = models.load(source, sides(options.input_size) if options.input_size else None)
     try:
         network = read(model)
     except UserError as error:

@@ -87,12 +87,14 @@ def compare(
     from keras_models.evaluate import Lowest, Tally, batches
 
     floating, converted = models.predictor(against), models.predictor(model)
+    spec = runtime.read_spec(model)
+    if floating.input_size != converted.input_size and _has_weights_of(spec, against):
+        floating = models.predictor(against, converted.input_size)
     if floating.input_size != converted.input_size:
         raise UserError(
             f"{model} takes {_size(converted.input_size)}, {against} takes {_size(floating.input_size)}: it was made "
             "from another network. Convert again, or name the right one with --against."
         )
-    spec = runtime.read_spec(model)
     gives_logits = spec is None or spec["output"].get("kind", "logits") == "logits"
     tallies = [Tally(floating, dataset), Tally(converted, dataset)]
     data.require_foreground(dataset)
@@ -192,6 +194,14 @@ def some_images(dataset: data.Dataset, size: tuple[int, int], count: int) -> np.
     return np.stack([data.prepare_image(dataset.load(int(i))[0], size) for i in chosen])
 
 
+def _has_weights_of(spec: dict | None, against: str | Path) -> bool:
+    """Whether a file with this spec was made from the Keras model `against`, whatever input it was given."""
+    from keras_models import models
+    from tflite.spec import weights_digest
+
+    return bool(spec) and spec.get("weights_sha256") == weights_digest(models.load(against))
+
+
 def measure_layers(model: str | Path, against: str | Path, dataset: data.Dataset) -> list[dict]:
     """What `layers.measure` finds in a `.tflite` made from the network `against`, on some photos.
 
@@ -199,7 +209,7 @@ def measure_layers(model: str | Path, against: str | Path, dataset: data.Dataset
     """
     from keras_models import models
 
-    network = models.load(against)
+    network = models.load(against, runtime.Segmenter(model).input_size)
     images = some_images(dataset, network.input_shape[1:3], LAYER_IMAGES)
     spec = runtime.read_spec(model) or {"output": {}}
     integer = layers.is_integer(model)

@@ -138,7 +138,7 @@ def _changed(stage: Stage, changes: dict) -> Stage:
     for name, value in changes.items():
         for part, attribute in _owners(stage, name):
             if name == "input_size":
-                value = _pair(value)
+                value = sides(value)
             if part is None:
                 stage = stage if name == "epochs" else dataclasses.replace(stage, **{attribute: value})
             else:
@@ -148,7 +148,8 @@ def _changed(stage: Stage, changes: dict) -> Stage:
     return stage
 
 
-def _pair(size: tuple[int, ...]) -> tuple[int, int]:
+def sides(size: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width as --input-size names them, by one number or by two; UserError for more."""
     if len(size) > 2:
         raise UserError(f"--input-size takes one number or HEIGHT,WIDTH. Received: {size}")
     return (*size, *size)[:2]
