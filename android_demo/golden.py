@@ -145,6 +145,8 @@ def masks(random) -> dict[str, np.ndarray]:
         "blobs": blobs,
         "filled": filled,
         "filled-largest": pixels.fill_contours(blobs, regions="largest"),
+        "wire": golden.wire(),
+        "wire-filled": pixels.fill_contours(golden.wire(), regions="largest"),
         "photo": photo,
         "rough": rough,
         "guided": guided_filter(golden.grey(photo), rough, 3),

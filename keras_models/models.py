@@ -303,8 +303,8 @@ class Predictor:
 
     `logits` takes RGB uint8 (photos, height, width, 3) at `input_size` and gives float32 (photos, h, w, channels).
     `class_names` and `colors` (RGB) have one entry per class: one more than channels when there is one channel.
-    `fill_contours`: its spec asks whoever shows its masks to fill them; no figure is measured so. `smoothing` of videos
-    is its spec's share (`keras_models.smoothing`), or None.
+    `fill_contours`: in which regions its spec asks whoever shows its masks to fill them, if at all; no figure is
+    measured so. `smoothing` of videos is its spec's share (`keras_models.smoothing`), or None.
     """
 
     name: str
@@ -312,7 +312,7 @@ class Predictor:
     logits: Callable[[np.ndarray], np.ndarray]
     class_names: tuple[str, ...]
     colors: list[list[int]]
-    fill_contours: bool = False
+    fill_contours: str | None = None
     smoothing: float | None = None
 
 
@@ -344,7 +344,7 @@ def predictor(source: str | Path, input_size: tuple[int, int] | None = None) -> 
             segmenter.input_size,
             shifted,
             *segmenter.classes,
-            segmenter.fills_contours,
+            segmenter.fill,
             segmenter.smoothing,
         )
     import keras

@@ -147,10 +147,11 @@ def view_of(network: Predictor, options: PredictOptions) -> View:
             f"{options.effect} has nothing to replace. Use --effect overlay or mask."
         )
     effect = _effect(options)
+    fill = options.fill_contours or network.fill_contours
 
     def render(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-        if options.fill_contours or network.fill_contours:
-            values = fill_contours(values, regions=options.fill_contours or "all")
+        if fill:
+            values = fill_contours(values, regions=fill)
         return effect(image, alpha(values, image, options.refine))
 
     return View(foreground, render)

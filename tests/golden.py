@@ -50,6 +50,17 @@ def video(random: np.random.Generator) -> dict[str, np.ndarray]:
     return {"pictures": pictures, "frames": frames, "calm": np.stack(calm).astype(np.float32)}
 
 
+def wire() -> np.ndarray:
+    """uint8 (40, 60): a ring, and a wire of more pixels with a small eye that encloses less."""
+    mask = np.zeros((40, 60), np.uint8)
+    mask[8:20, 8:20] = 1
+    mask[10:18, 10:18] = 0
+    mask[2, 2:57] = mask[2:38, 57] = mask[38, 2:58] = 1
+    mask[24:29, 53:58] = 1
+    mask[26, 55] = 0
+    return mask
+
+
 def grey(image: np.ndarray) -> np.ndarray:
     """BT.601 luma, 0-1."""
     return image.astype(np.float32) @ np.float32([0.299, 0.587, 0.114]) / np.float32(255)

@@ -412,6 +412,7 @@ CASES = (
             (11, "probabilities of logits", "probabilities", {"output__kind": "probabilities"}),
             (11, "an unknown kind", "kind", {"output__kind": "feelings"}),
             (11, "fill_contours as text", "fill_contours", {"fill_contours": "no"}),
+            (11, "fill_contours as a number", "fill_contours", {"fill_contours": 1}),
             (11, "a smoothing that keeps all", "smoothing", {"smoothing": 1}),
             (11, "another format", "format", {"format": 99}),
             (14, "no output", "output", {"output": ...}),

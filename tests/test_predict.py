@@ -113,15 +113,16 @@ def test_what_the_foreground_encloses_is_filled():
     np.testing.assert_array_equal(predict.fill_contours(1 - probability)[hole], (1 - probability)[hole])
 
 
-def test_the_device_side_fills_the_same_pixels():
+@pytest.mark.parametrize("regions", predict.FILLS)
+def test_the_device_side_fills_the_same_pixels(regions):
     """runtime.py stands alone, so it has a version of its own, for all classes."""
     probability = cv2.blur(np.random.default_rng(0).random((60, 50, 3)).astype(np.float32), (3, 3))
     probability /= probability.sum(-1, keepdims=True)
     probability[..., 0] = np.clip(1.4 * probability[..., 0], 0, 1)
     probability[..., 1:] *= ((1 - probability[..., 0]) / probability[..., 1:].sum(-1))[..., None]
     filled = probability.copy()
-    runtime.fill_contours(filled, 0.5)
+    runtime.fill_contours(filled, 0.5, regions)
     foreground = 1 - probability[..., 0]
-    np.testing.assert_allclose(1 - filled[..., 0], predict.fill_contours(foreground), atol=1e-6)
+    np.testing.assert_allclose(1 - filled[..., 0], predict.fill_contours(foreground, regions=regions), atol=1e-6)
     assert (filled[..., 0] < probability[..., 0]).sum() > 20
     np.testing.assert_allclose(filled.sum(-1), 1, atol=1e-5)

@@ -88,8 +88,11 @@ class ConvertOptions:
         flags=("--output",),
         help="what comes out of the model (default: logits, or probabilities where the network makes them on its way)",
     )
-    fill_contours: bool = option(
-        False, help="the spec asks apps to make foreground of what the foreground encloses (EOAM's post-process)"
+    fill_contours: str | None = option(
+        None,
+        choices=runtime.FILLS,
+        help="the spec asks apps to make foreground of what the foreground encloses: in all its regions, or in the "
+        "largest (EOAM's poster)",
     )
     engine: str = option("tensorflow", choices=ENGINES, help="what makes int8 of the float graph")
     keep_float: tuple[str, ...] = option((), metavar="LAYERS", help="ai-edge-quantizer: leave these layers float")
@@ -170,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
         facts["fine_tuning"] = dataclasses.asdict(plan) if plan else None
         facts["output"]["kind"] = kind
         facts["target"] = options.target if integer else None
-        facts["fill_contours"] = options.fill_contours
+        facts["fill_contours"] = options.fill_contours or False
         content = metadata.add(content, facts)
         file.write_bytes(content)
         facts["sha256"] = hashlib.sha256(content).hexdigest()

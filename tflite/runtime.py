@@ -17,7 +17,8 @@ The spec is a JSON file with the same stem, written by the converter and read by
                     activation, what makes probabilities of logits: "sigmoid" or "softmax"
     labels, colors  a name and an RGB colour per class, background first: two of each for a network with one logit
     target          what an integer model is laid out for (convert.py --target): "any" or "accelerator"; optional
-    fill_contours   whether what the foreground encloses becomes foreground; optional, false
+    fill_contours   whether what the foreground encloses becomes foreground: in all its regions (true or "all") or
+                    in the "largest"; optional, false
     smoothing       of videos: the share of the previous mask that stays where the picture is still, 0 (none) to below
                     1; optional, 0.8 (docs/convert.md says how it is computed)
     threshold       the foreground's probability above which a pixel is foreground (one logit)
@@ -43,6 +44,7 @@ import cv2
 import numpy as np
 
 KINDS = ("logits", "probabilities", "labels")
+FILLS = ("all", "largest")  # in which regions of the foreground `fill_contours` fills
 SURE = 30.0  # the logit that stands for a label: its probability is 1 in float32
 INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite.python.interpreter")
 
@@ -179,7 +181,8 @@ def _check_spec(spec: dict, path: Path) -> None:
     )
     require("threshold", lambda v: _number(v) and 0 < v < 1, "a number between 0 and 1")
     require("smoothing", lambda v: v is None or (_number(v) and 0 <= v < 1), "a number from 0 to below 1")
-    require("fill_contours", lambda v: v in (None, True, False), "true or false")
+    fills = (None, *FILLS)
+    require("fill_contours", lambda v: isinstance(v, bool) or v in fills, "false, true, all or largest")
 
 
 def require_writable(*paths: str | Path | None) -> None:
@@ -254,13 +257,16 @@ def real(values: np.ndarray, tensor: dict) -> np.ndarray:
     return (values.astype(np.float32) - zero_point) * np.float32(scale or 1)
 
 
-def fill_contours(probabilities: np.ndarray, threshold: float) -> None:
+def fill_contours(probabilities: np.ndarray, threshold: float, regions: str = "all") -> None:
     """Take the background from the pixels of `probabilities` (height, width, classes) that the foreground encloses.
 
-    Inside are pixels whose foreground has at least `threshold`. The array is changed.
+    Inside are pixels whose foreground has at least `threshold`. `regions`: `all`, or the `largest`, whose contour
+    encloses the most. The array is changed.
     """
     inside = (1 - probabilities[..., 0] >= threshold).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if regions == "largest":
+        contours = sorted(contours, key=cv2.contourArea)[-1:]
     holes = cv2.drawContours(inside.copy(), contours, -1, 1, cv2.FILLED) > inside
     others = probabilities[holes, 1:] + 1e-7  # all may be 0
     probabilities[holes, 0] = 0
@@ -326,9 +332,10 @@ class Segmenter:
         return self.spec.get("smoothing") if self.spec else None
 
     @property
-    def fills_contours(self) -> bool:
-        """Whether the spec asks for filled contours: `probabilities` and `labels` have them, `logits` has not."""
-        return bool(self.spec and self.spec.get("fill_contours"))
+    def fill(self) -> str | None:
+        """In which regions the spec asks for filled contours: `probabilities` and `labels` have them, `logits` not."""
+        asked = self.spec and self.spec.get("fill_contours")
+        return "all" if asked is True else asked or None
 
     @property
     def threshold(self) -> float | None:
@@ -392,8 +399,8 @@ class Segmenter:
         else:
             exponent = np.exp(logits - logits.max(axis=-1, keepdims=True))
             small = exponent / exponent.sum(axis=-1, keepdims=True)
-        if self.fills_contours:
-            fill_contours(small, self.spec["threshold"])
+        if self.fill:
+            fill_contours(small, self.spec["threshold"], self.fill)
         return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR).reshape(*image.shape[:2], -1)
 
     def labels(self, image: np.ndarray) -> np.ndarray:

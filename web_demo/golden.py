@@ -1,9 +1,10 @@
 """Write what the page's tests compare with, computed by the project's own Python: golden vectors and a clip.
 
-    python web_demo/golden.py [--clip VIDEO --size 1280x720 --frames 60 --rate 30]
+    python web_demo/golden.py [--clip VIDEO --size 1280x720 --frames 60 --rate 30] [--clip-only]
 
 Each array is one little-endian file build/golden/NAME.bin; golden.json beside them holds types and shapes. The clip
 (build/golden/clip.y4m) feeds Chromium's fake camera; without a VIDEO it shows drawn portraits.
+With --clip-only there is a clip for the benchmark alone, build/bench/WIDTHxHEIGHT.y4m.
 """
 
 from __future__ import annotations
@@ -35,9 +36,15 @@ def main() -> None:
     parser.add_argument("--size", default="640x480", help="WIDTHxHEIGHT of the clip")
     parser.add_argument("--frames", type=int, default=45)
     parser.add_argument("--rate", type=int, default=30, help="frames per second of the clip")
+    parser.add_argument("--clip-only", action="store_true", help="a clip for the benchmark, no vectors")
     options = parser.parse_args()
     random = np.random.default_rng(7)
     frames = list(islice(clip_frames(options.clip, tuple(map(int, options.size.split("x")))), options.frames))
+    if options.clip_only:
+        bench = OUTPUT.parent / "bench" / f"{options.size}.y4m"
+        bench.parent.mkdir(parents=True, exist_ok=True)
+        write_y4m(bench, frames, options.rate)
+        return print(f"wrote {bench}")
     arrays = tensors(random) | masks(random) | {"clip": np.stack(frames[:1])}
     OUTPUT.mkdir(parents=True, exist_ok=True)
     for path in sorted(PRESETS.glob("*/*.tflite")):
@@ -108,6 +115,9 @@ def masks(random) -> dict[str, np.ndarray]:
     return {
         **golden.video(random),
         **{"blobs": blobs, "filled": pixels.fill_contours(blobs)},
+        "filled-largest": pixels.fill_contours(blobs, regions="largest"),
+        "wire": golden.wire(),
+        "wire-filled": pixels.fill_contours(golden.wire(), regions="largest"),
         **{"large": large, "mask": mask, "alpha": plain},
         "alpha-refined": np.clip((refined - 0.5) * 2.5 + 0.5, 0, 1),
         "blurred": pixels.blend(large, pixels.blurred(large, plain, 0.03), plain),
@@ -122,8 +132,8 @@ def whole_road(path: Path, frames: list[np.ndarray]) -> dict[str, np.ndarray]:
     if spec["labels"][0] != "background":
         return {}
     probability = pixels.foreground(segmenter.logits(photo))
-    if segmenter.fills_contours:
-        probability = pixels.fill_contours(probability, spec["threshold"])
+    if segmenter.fill:
+        probability = pixels.fill_contours(probability, spec["threshold"], segmenter.fill)
     masks = [pixels.alpha(pixels.foreground(segmenter.logits(frame)), frame, refine=False) for frame in frames[::3]]
     return {
         "alpha": np.round(255 * pixels.alpha(probability, photo, refine=False)).astype(np.uint8),

@@ -1,5 +1,4 @@
-// The finished picture at full size, a program for each EFFECT (renderer.ts): branches cost where no GPU is. 0 is the
-// photo alone, 7 the blur alone, 8 the picture behind alone: where no edge is near, nothing has to be mixed.
+// The finished picture at full size, a program for each EFFECT (renderer.ts); 0 is the photo alone.
 // One texture of the photo, one of the mask's lines, one of what is behind.
 uniform sampler2D picture;
 uniform sampler2D lines; // slope and offset of the mask
@@ -43,12 +42,6 @@ uint classAt(vec2 at) {
 void main() {
   vec2 seen = vec2(gl_FragCoord.x / target.x, 1.0 - gl_FragCoord.y / target.y);
   vec2 at = vec2(mirror ? 1.0 - seen.x : seen.x, seen.y);
-#if EFFECT == 7
-  vec4 blurred = texture(behind, at);
-  color = vec4(blurred.rgb / blurred.a, 1.0);
-#elif EFFECT == 8
-  color = vec4(texture(behind, (seen - 0.5) * cover + 0.5).rgb, 1.0);
-#else
   vec3 rgb = photo(picture, at);
 #if EFFECT == 0
   color = vec4(rgb, 1.0);
@@ -68,7 +61,6 @@ void main() {
   color = vec4(rgb * front, front);
 #else
   color = vec4(mix(rgb, paint, 0.5 * front), 1.0);
-#endif
 #endif
 #endif
 }

@@ -1,8 +1,7 @@
 /** From a source's frame to the canvas: at most two frames are under way, a newer one is dropped, none is queued. */
 
-import type { Look, Renderer, Shot } from './renderer.ts';
+import type { Drawing, Look, Shot } from './drawing.ts';
 import type { Segmenter } from './segmenter.ts';
-import { planarFrame, planesOf } from './sources.ts';
 import type { ModelSpec } from './spec.ts';
 import type { Mask } from './tensor.ts';
 
@@ -18,13 +17,12 @@ export interface Choices extends Look {
   fillContours: boolean;
 }
 
-export class Engine {
+export class Engine<S extends Shot> {
   readonly stats = new Stats();
   private spec: ModelSpec | null = null;
-  private shown: { shot: Shot; mask: Mask | null } | null = null;
+  private shown: { shot: S; mask: Mask | null } | null = null;
   private still: ImageBitmap | null = null;
   private underWay = 0;
-  private spare: ArrayBuffer | undefined; // memory of planes that were drawn
   private slot = 0;
   private filled = false; // as the photo's mask was made
   private scene = 0; // results of an earlier model or source are dropped
@@ -39,7 +37,7 @@ export class Engine {
   full = false;
 
   constructor(
-    private readonly renderer: Renderer,
+    private readonly renderer: Drawing<S>,
     private readonly segmenter: Segmenter,
     choices: Choices,
     private readonly failed: (problem: string) => void,
@@ -100,25 +98,23 @@ export class Engine {
   private async take(picture: Picture, width: number, height: number): Promise<void> {
     const started = performance.now();
     const { spec, scene, renderer, choices } = this;
-    const planar = spec && picture instanceof HTMLVideoElement ? planarFrame(picture) : null;
-    const taken = planar ? null : renderer.take(picture, width, height, this.slot, spec?.input ?? { width: 1, height: 1 });
-    this.slot = (this.slot + 1) % SLOTS;
-    if (!spec) return this.show(taken!.shot, null);
-    const asked = performance.now();
+    const slot = this.slot;
+    this.slot = (slot + 1) % SLOTS;
     this.underWay++;
     this.filled = choices.fillContours;
     const fresh = this.fresh || this.still !== null;
-    this.fresh = false;
+    if (spec) this.fresh = false;
     try {
-      const fillContours = choices.fillContours || spec.fillContours;
-      const spare = this.spare;
-      this.spare = undefined; // the other frame under way needs memory of its own
-      const input = planar ? await planesOf(planar, spare) : taken!.rgba;
-      const { mask, ms, planes, small } = await this.segmenter.run(input, { smoothing: choices.smoothing, fillContours, fresh });
+      const taken = await renderer.take(picture, width, height, slot, spec?.input ?? null);
+      if (scene !== this.scene) return;
+      if (!spec) return this.show(taken.shot(), null);
+      const asked = performance.now();
+      const fill = spec.fill ?? (choices.fillContours ? 'all' : null);
+      const answer = await this.segmenter.run(taken.input, { smoothing: choices.smoothing, fill, fresh });
       if (scene !== this.scene) return;
       const answered = performance.now();
-      const shot = planes ? renderer.takePlanes(planes, small!, spec.input) : taken!.shot;
-      this.spare = planes?.data.buffer as ArrayBuffer;
+      const { mask, ms } = answer;
+      const shot = taken.shot(answer);
       this.show(shot, mask);
       await renderer.finished(); // else a slow device would have ever more to draw
       if (scene !== this.scene) return;
@@ -133,7 +129,7 @@ export class Engine {
     }
   }
 
-  private show(shot: Shot, mask: Mask | null): void {
+  private show(shot: S, mask: Mask | null): void {
     this.shown = { shot, mask };
     this.draw();
   }

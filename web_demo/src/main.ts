@@ -2,6 +2,8 @@
 
 import { BACKGROUNDS, paintBackground } from './backgrounds.ts';
 import { type Choices, Engine } from './engine.ts';
+import type { Drawing } from './drawing.ts';
+import { Painter } from './painter.ts';
 import { Renderer } from './renderer.ts';
 import { Segmenter } from './segmenter.ts';
 import { camera, type Moving, photoFile, videoFile } from './sources.ts';
@@ -37,14 +39,16 @@ let source: Moving | null = null;
 let facing: 'user' | 'environment' = 'user';
 let recorder: MediaRecorder | null = null;
 let awake: WakeLockSentinel | null = null;
-let renderer: Renderer;
-let engine: Engine;
+let renderer: Drawing<any>;
+let engine: Engine<any>;
 const segmenter = new Segmenter();
 
 async function main(): Promise<void> {
   if (await becomesIsolated()) return;
   remember();
-  renderer = new Renderer(canvas);
+  // ?draw=webgl takes one in software too, ?draw=cpu none.
+  const draw = new URLSearchParams(location.search).get('draw');
+  renderer = (draw !== 'cpu' && Renderer.open(canvas, draw === 'webgl')) || new Painter(canvas);
   engine = new Engine(renderer, segmenter, choices(), say);
   build();
   refresh();

@@ -9,22 +9,13 @@ import moments from '../shaders/moments.frag.glsl?raw';
 import resize from '../shaders/resize.frag.glsl?raw';
 import shrink from '../shaders/shrink.frag.glsl?raw';
 import triangle from '../shaders/triangle.vert.glsl?raw';
-import { type Mask, type Planes, regions } from './tensor.ts';
+import { cover, type Drawing, type Look, type Size, type Source, type Taken } from './drawing.ts';
+import type { Ran } from './segmenter.ts';
+import { planarFrame, planesOf } from './sources.ts';
+import type { Mask, Planes } from './tensor.ts';
 
 /** The numbers that compose.frag.glsl knows. */
 export const EFFECTS = { none: 0, blur: 1, background: 2, colour: 3, cutout: 4, mask: 5, parts: 6 } as const;
-const [BLUR_ALONE, BACKGROUND_ALONE] = [7, 8];
-
-export interface Look {
-  effect: keyof typeof EFFECTS;
-  /** The blur's sigma as a share of the longer side. */
-  blur: number;
-  /** RGB 0-1: what is behind, or the mask's tint. */
-  paint: [number, number, number];
-  refine: boolean;
-  threshold: number;
-  mirror: boolean;
-}
 
 interface Texture {
   id: WebGLTexture;
@@ -33,7 +24,7 @@ interface Texture {
   frame?: WebGLFramebuffer;
 }
 
-/** A picture on its way: kept until its own mask is there, so that both are shown in step. */
+/** A picture on its way. */
 export interface Shot {
   /** RGBA, or the luma of a video's planes. */
   picture: Texture;
@@ -42,45 +33,57 @@ export interface Shot {
   small: Texture;
 }
 
-/** What is drawn where the mask is sure: a number of compose.frag.glsl, or nothing but a colour. */
-const ALONE = {
-  blur: { inside: EFFECTS.none, outside: BLUR_ALONE },
-  background: { inside: EFFECTS.none, outside: BACKGROUND_ALONE },
-  colour: { inside: EFFECTS.none, outside: 'clear' },
-  cutout: { inside: EFFECTS.none, outside: 'clear' },
-  mask: { inside: EFFECTS.mask, outside: EFFECTS.none },
-} as const;
-
-type Source = TexImageSource & { width?: number; height?: number };
 const SHADERS = { box, compose, gauss, line, moments, resize, shrink };
 
-export class Renderer {
-  private readonly gl: WebGL2RenderingContext;
+export class Renderer implements Drawing<Shot> {
   private readonly programs = new Map<string, { id: WebGLProgram; places: Map<string, WebGLUniformLocation | null> }>();
   private readonly real: number; // a format that can be drawn to, for values beyond 0-1
   private readonly textures = new Map<string, Texture>();
   private background: Texture | null = null;
-  private behind: Texture | null = null;
+  private spare: ArrayBuffer | undefined; // memory of planes that were drawn
 
-  /** Throws an Error in words when the browser has no WebGL 2 that can draw to half floats. */
-  constructor(readonly canvas: HTMLCanvasElement) {
-    const gl = canvas.getContext('webgl2', { antialias: false, depth: false, powerPreference: 'high-performance' });
-    if (!gl) throw new Error('This browser has no WebGL 2, which the page draws with. A current browser has it.');
-    this.gl = gl;
-    const full = gl.getExtension('EXT_color_buffer_float');
-    if (!full && !gl.getExtension('EXT_color_buffer_half_float'))
-      throw new Error('This device cannot draw to half-float textures, which the page needs.');
-    this.real = full ? gl.RGBA32F : gl.RGBA16F;
+  constructor(
+    readonly canvas: HTMLCanvasElement,
+    private readonly gl: WebGL2RenderingContext,
+  ) {
+    this.real = gl.getExtension('EXT_color_buffer_float') ? gl.RGBA32F : gl.RGBA16F;
     gl.disable(gl.DITHER);
   }
 
-  /** The longest side of a picture that can be drawn. */
+  /** Draws to `canvas`; null where there is no WebGL 2 with half floats, or, unless `any` will do, only one in software. */
+  static open(canvas: HTMLCanvasElement, any = false): Renderer | null {
+    const open = (canvas: HTMLCanvasElement) =>
+      canvas.getContext('webgl2', { antialias: false, depth: false, powerPreference: 'high-performance' }) as WebGL2RenderingContext | null;
+    const trial = open(document.createElement('canvas')); // a canvas has one kind of context for good
+    if (!trial) return null;
+    const names = trial.getExtension('WEBGL_debug_renderer_info');
+    const device = String(trial.getParameter(names ? names.UNMASKED_RENDERER_WEBGL : trial.RENDERER));
+    const able = trial.getExtension('EXT_color_buffer_float') ?? trial.getExtension('EXT_color_buffer_half_float');
+    trial.getExtension('WEBGL_lose_context')?.loseContext();
+    if (!able || (!any && /swiftshader|llvmpipe|softpipe|software|basic render/i.test(device))) return null;
+    const gl = open(canvas);
+    return gl && new Renderer(canvas, gl);
+  }
+
   get maxSide(): number {
     return Math.min(this.gl.getParameter(this.gl.MAX_TEXTURE_SIZE), this.gl.getParameter(this.gl.MAX_RENDERBUFFER_SIZE));
   }
 
-  /** Takes a picture in; `slot` says whose place it takes. Returns it with its RGBA bytes at the network's input size. */
-  take(source: Source, width: number, height: number, slot: number, input: { width: number; height: number }) {
+  async take(source: Source, width: number, height: number, slot: number, input: Size | null): Promise<Taken<Shot>> {
+    const frame = input && source instanceof HTMLVideoElement ? planarFrame(source) : null;
+    if (!input || !frame) return this.takePixels(source, width, height, slot, input ?? { width: 1, height: 1 });
+    const { spare } = this;
+    this.spare = undefined; // the other frame under way needs memory of its own
+    const shot = (answer?: Ran) => {
+      const { planes, small } = answer as Required<Ran>;
+      const taken = this.takePlanes(planes, small, input);
+      this.spare = planes.data.buffer as ArrayBuffer;
+      return taken;
+    };
+    return { input: await planesOf(frame, spare), shot };
+  }
+
+  private takePixels(source: Source, width: number, height: number, slot: number, input: Size): Taken<Shot> {
     const { gl } = this;
     const picture = this.texture(`picture ${slot}`, width, height, gl.RGBA8, gl.LINEAR);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, source);
@@ -88,11 +91,11 @@ export class Renderer {
     this.draw('resize', small, { picture, target: [input.width, input.height] });
     const rgba = new Uint8Array(4 * input.width * input.height);
     gl.readPixels(0, 0, input.width, input.height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
-    return { shot: { picture, small } as Shot, rgba };
+    return { input: rgba, shot: () => ({ picture, small }) };
   }
 
   /** Takes in a video's frame as its decoder gives it, and its RGBA at the network's input size. */
-  takePlanes({ width, height, data, toRgb }: Planes, rgba: Uint8Array, input: { width: number; height: number }): Shot {
+  takePlanes({ width, height, data, toRgb }: Planes, rgba: Uint8Array, input: Size): Shot {
     const { gl } = this;
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     const picture = this.texture('luma', width, height, gl.R8, gl.LINEAR);
@@ -104,7 +107,6 @@ export class Renderer {
     return { picture, planes: { chroma, toRgb }, small };
   }
 
-  /** When all that was drawn is done. */
   async finished(): Promise<void> {
     const { gl } = this;
     const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0)!;
@@ -114,14 +116,12 @@ export class Renderer {
     gl.deleteSync(fence);
   }
 
-  /** The picture behind people, or null. */
   setBackground(source: (ImageBitmap | HTMLCanvasElement) | null): void {
     const { gl } = this;
     this.background = source && this.texture('background', source.width, source.height, gl.RGBA8, gl.LINEAR);
     if (source) gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, source.width, source.height, gl.RGBA, gl.UNSIGNED_BYTE, source);
   }
 
-  /** RGB 0-255 of each class; black ones are left as they are. */
   setPalette(colors: number[][]): void {
     const { gl } = this;
     const bytes = new Uint8Array(4 * 256);
@@ -130,46 +130,23 @@ export class Renderer {
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, 256, 1, gl.RGBA, gl.UNSIGNED_BYTE, bytes);
   }
 
-  /** Draws a picture with its mask, `scale` times its size; without a mask, the picture alone. */
   show({ picture, planes, small }: Shot, mask: Mask | null, look: Look, scale = 1): void {
-    const { canvas, gl } = this;
+    const { canvas } = this;
     const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(scale * side)));
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    let effect: keyof typeof EFFECTS = mask ? look.effect : 'none';
+    let effect = mask ? look.effect : 'none';
     if (effect === 'background' && !this.background) effect = 'colour';
     const { threshold } = look;
     const lines = mask && effect !== 'none' && effect !== 'parts' ? this.lines(small, mask, look.refine) : picture;
     const photo = { picture, ...planes };
-    if (effect === 'blur') this.behind = this.blur(photo, lines, look);
-    const behind = effect === 'blur' ? this.behind! : (this.background ?? picture);
-    const classes = this.classes(effect === 'parts' ? mask : null);
-    const larger = Math.max(width / behind.width, height / behind.height);
-    const values: Record<string, Uniform> = {
-      ...{ ...photo, lines, behind, classes, palette: this.textures.get('palette') ?? picture, threshold },
-      paint: look.paint,
+    const behind = effect === 'blur' ? this.blur(photo, lines, look) : (this.background ?? picture);
+    this.draw('compose', null, {
+      ...{ ...photo, lines, behind, threshold, paint: look.paint, palette: this.textures.get('palette') ?? picture },
+      classes: this.classes(effect === 'parts' ? mask : null),
       target: [width, height],
-      cover: [width / (behind.width * larger), height / (behind.height * larger)],
+      cover: cover(width, height, behind),
       mirror: { int: look.mirror ? 1 : 0 },
-    };
-    this.filter(picture, scale === 1 ? gl.NEAREST : gl.LINEAR); // pixel on pixel needs no mixing: dear without a GPU
-    const compose = (number: number) => this.draw('compose', null, values, `#define EFFECT ${number}\n`);
-    if (!mask || !(effect in ALONE)) return compose(EFFECTS[effect]);
-    // Far from edges either the photo is seen or what is behind: less to compute, and without a GPU that counts.
-    const { inside, outside } = ALONE[effect as keyof typeof ALONE];
-    gl.enable(gl.SCISSOR_TEST);
-    for (const { left, top, right, bottom, sure } of regions(mask, threshold)) {
-      const [x0, x1] = (look.mirror ? [1 - right, 1 - left] : [left, right]).map((at) => Math.round(at * width));
-      const [y0, y1] = [1 - bottom, 1 - top].map((at) => Math.round(at * height));
-      gl.scissor(x0, y0, x1 - x0, y1 - y0);
-      const number = sure === 0 ? EFFECTS[effect] : sure > 0 ? inside : outside;
-      if (number === 'clear') {
-        gl.bindFramebuffer(gl.FRAMEBUFFER, null);
-        const [red, green, blue] = effect === 'colour' ? look.paint : [0, 0, 0];
-        gl.clearColor(red, green, blue, effect === 'colour' ? 1 : 0);
-        gl.clear(gl.COLOR_BUFFER_BIT);
-      } else compose(number);
-    }
-    gl.disable(gl.SCISSOR_TEST);
+    }, `#define EFFECT ${EFFECTS[effect]}\n`);
   }
 
   /** Slope and offset of the mask's local lines (the guided filter), or the mask itself. */
@@ -202,7 +179,6 @@ export class Renderer {
     const factor = Math.max(1, sigma / 2.8);
     const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side / factor)));
     const place = (name: string) => this.texture(name, width, height, gl.RGBA16F, gl.LINEAR);
-    this.filter(picture, gl.LINEAR);
     this.draw('shrink', place('blur a'), { ...photo, lines, threshold, target: [width, height] });
     const halves = Array.from({ length: 9 }, (_, i) => Math.exp(-0.5 * (i * factor / sigma) ** 2));
     const total = 2 * halves.reduce((sum, weight) => sum + weight) - halves[0];

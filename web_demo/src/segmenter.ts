@@ -1,7 +1,7 @@
 /** The page's side of the network's worker. */
 
 import Worker from './segmenter.worker.ts?worker';
-import type { ModelSpec } from './spec.ts';
+import type { Fill, ModelSpec } from './spec.ts';
 import type { Mask, Planes } from './tensor.ts';
 
 /**
@@ -15,7 +15,7 @@ export type Request = { id: number } & (
 export interface MaskChoices {
   /** Share of the previous mask that stays where the picture is still. */
   smoothing: number;
-  fillContours: boolean;
+  fill: Fill | null;
   /** The picture has nothing to do with the previous one. */
   fresh: boolean;
 }

@@ -94,7 +94,7 @@ async function run(request: Extract<Request, { kind: 'run' }>): Promise<Answer> 
   const { mask, ms } = await infer(model, rgba);
   if (request.fresh || request.smoothing === 0) smoothing.reset();
   if (request.smoothing > 0) smoothing.apply(mask, rgba, spec.input.width, spec.input.height, request.smoothing);
-  if (request.fillContours) fillContours(mask, spec.threshold);
+  if (request.fill) fillContours(mask, spec.threshold, request.fill);
   return { id: request.id, mask, ms, ...(planes && { planes, small: rgba }) };
 }
 

@@ -10,6 +10,8 @@ export interface TensorSpec {
   zeroPoint: number;
 }
 
+export type Fill = 'all' | 'largest';
+
 export interface ModelSpec {
   name: string;
   description: string;
@@ -24,7 +26,8 @@ export interface ModelSpec {
   threshold: number;
   /** Share of the previous frame's mask that stays where the picture is still, 0 to below 1. */
   smoothing: number;
-  fillContours: boolean;
+  /** In which regions of the foreground what they enclose is filled, if at all. */
+  fill: Fill | null;
   /** Foreground IoU on `accuracy.data`, 0-1, where it was measured. */
   accuracy: { data: string; foreground_iou?: number; mean_iou?: number } | null;
 }
@@ -50,7 +53,9 @@ export function parseSpec(value: unknown): ModelSpec {
   need(labels?.length === classes && colors?.length === classes, `labels or colours missing for ${classes} classes`);
   need(kind !== 'logits' || spec.output.activation === (output.channels === 1 ? 'sigmoid' : 'softmax'),
     `activation ${spec.output.activation} for ${output.channels} logits`);
-  const { smoothing = 0.8, threshold = 0.5, fill_contours: fillContours = false } = spec;
+  const { smoothing = 0.8, threshold = 0.5, fill_contours: asked } = spec;
+  const fill = asked === true ? 'all' : asked || null;
+  need([null, 'all', 'largest'].includes(fill), `fill_contours ${asked}; this page knows true, all and largest`);
   need(smoothing >= 0 && smoothing < 1, `smoothing ${smoothing}; expected 0 to below 1`);
   need(threshold > 0 && threshold < 1, `threshold ${threshold}; expected a number between 0 and 1`);
   return {
@@ -64,7 +69,7 @@ export function parseSpec(value: unknown): ModelSpec {
     colors,
     threshold,
     smoothing,
-    fillContours,
+    fill,
     accuracy: spec.accuracy ?? null,
   };
 }

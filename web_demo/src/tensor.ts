@@ -1,6 +1,6 @@
 /** Between pixels and the network's numbers: pure functions, the same as the project's Python. */
 
-import { hasParts, type ModelSpec } from './spec.ts';
+import { type Fill, hasParts, type ModelSpec } from './spec.ts';
 
 /** The network's input of RGBA pixels at its input size. */
 export function packInput(rgba: Uint8Array, spec: ModelSpec): Uint8Array | Float32Array {
@@ -15,6 +15,30 @@ export function packInput(rgba: Uint8Array, spec: ModelSpec): Uint8Array | Float
     packed[to++] = value[rgba[from + 2]];
   }
   return dtype === 'uint8' ? new Uint8Array(packed.buffer) : (packed as Float32Array);
+}
+
+/** RGBA at another size, byte for byte what cv2.resize(INTER_LINEAR) makes: weights of 11 bits, and its rounding. */
+export function resize(rgba: Uint8ClampedArray | Uint8Array, width: number, height: number, columns: number, rows: number): Uint8Array {
+  const out = new Uint8Array(4 * rows * columns);
+  const place = (i: number, from: number, to: number) => {
+    const at = Math.min(from - 1, Math.max(0, ((i + 0.5) * from) / to - 0.5));
+    const low = Math.min(Math.floor(at), Math.max(0, from - 2));
+    return [low, Math.min(low + 1, from - 1), Math.round((at - low) * 2048)];
+  };
+  const across = Array.from({ length: columns }, (_, x) => place(x, width, columns));
+  for (let row = 0, to = 0; row < rows; row++) {
+    const [top, bottom, down] = place(row, height, rows);
+    for (let column = 0; column < columns; column++) {
+      const [left, right, along] = across[column];
+      const [a, b, c, d] = [4 * (top * width + left), 4 * (top * width + right), 4 * (bottom * width + left), 4 * (bottom * width + right)];
+      for (let i = 0; i < 4; i++) {
+        const high = (rgba[a + i] * (2048 - along) + rgba[b + i] * along) >> 4;
+        const low = (rgba[c + i] * (2048 - along) + rgba[d + i] * along) >> 4;
+        out[to++] = (((high * (2048 - down)) >> 16) + ((low * down) >> 16) + 2) >> 2;
+      }
+    }
+  }
+  return out;
 }
 
 /** A video's frame as decoders give it: luma, then Cb and Cr in turn at half the size (NV12). */
@@ -203,37 +227,70 @@ function boxBrightness(rgba: Uint8Array, width: number, height: number): Float32
 }
 
 /** Sliding means of `lines` lines of `length` values each, `step` from value to value and `stride` from line to line. */
-function means(from: Float32Array, to: Float32Array, length: number, lines: number, step: number, stride: number, radius: number): void {
+export function means(from: Float32Array, to: Float32Array, length: number, lines: number, step: number, stride: number, radius: number): void {
   const mirrored = (at: number) => Math.min(length - 1, Math.max(0, length - 1 - Math.abs(length - 1 - Math.abs(at))));
   const share = 1 / (2 * radius + 1);
+  const inner = Math.max(radius, length - radius - 1);
   for (let line = 0; line < lines; line++) {
     const start = line * stride;
     let sum = 0;
     for (let i = -radius; i <= radius; i++) sum += from[start + mirrored(i) * step];
-    for (let i = 0; i < length; i++) {
-      to[start + i * step] = sum * share;
-      sum += from[start + mirrored(i + radius + 1) * step] - from[start + mirrored(i - radius) * step];
+    let i = 0;
+    const on = (end: number) => {
+      for (; i < end; i++) {
+        to[start + i * step] = sum * share;
+        sum += from[start + mirrored(i + radius + 1) * step] - from[start + mirrored(i - radius) * step];
+      }
+    };
+    on(Math.min(radius, length));
+    for (let at = start + i * step; i < inner; i++, at += step) {
+      to[at] = sum * share;
+      sum += from[at + (radius + 1) * step] - from[at - radius * step];
     }
+    on(length);
   }
 }
 
-/** 1 where an outer contour of the foreground encloses background: what no path of 4 neighbours joins to the border. */
-export function fillContours(mask: Mask, threshold: number): void {
-  const { width, height, foreground } = mask;
-  const outside = new Uint8Array(width * height);
+/**
+ * 1 where an outer contour of the foreground encloses background, what no path of 4 neighbours joins to the border: of all
+ * contours, or of the one that encloses the largest area, as `cv2.contourArea` measures it.
+ */
+export function fillContours({ width, height, foreground }: Mask, threshold: number, fill: Fill): void {
+  const OUTSIDE = -1;
+  const region = new Int32Array(width * height); // 0: not seen yet
   const stack: number[] = [];
-  const visit = (i: number) => {
-    if (outside[i] || foreground[i] >= threshold) return;
-    outside[i] = 1;
+  const visit = (i: number, open: boolean, name: number) => {
+    if (region[i] !== 0 || !open) return;
+    region[i] = name;
     stack.push(i);
   };
-  for (let x = 0; x < width; x++) (visit(x), visit((height - 1) * width + x));
-  for (let y = 0; y < height; y++) (visit(y * width), visit((y + 1) * width - 1));
+  const background = (i: number) => visit(i, foreground[i] < threshold, OUTSIDE);
+  for (let x = 0; x < width; x++) (background(x), background((height - 1) * width + x));
+  for (let y = 0; y < height; y++) (background(y * width), background((y + 1) * width - 1));
   for (let i = stack.pop(); i !== undefined; i = stack.pop()) {
-    if (i % width > 0) visit(i - 1);
-    if (i % width < width - 1) visit(i + 1);
-    if (i >= width) visit(i - width);
-    if (i < width * (height - 1)) visit(i + width);
+    if (i % width > 0) background(i - 1);
+    if (i % width < width - 1) background(i + 1);
+    if (i >= width) background(i - width);
+    if (i < width * (height - 1)) background(i + width);
   }
-  for (let i = 0; i < foreground.length; i++) if (!outside[i] && foreground[i] < threshold) foreground[i] = 1;
+  let largest = 0;
+  if (fill === 'largest') {
+    let count = 0;
+    for (let start = 0; start < region.length; start++) {
+      if (region[start] === 0) visit(start, true, ++count);
+      for (let i = stack.pop(); i !== undefined; i = stack.pop())
+        for (let y = Math.max(0, Math.floor(i / width) - 1); y <= Math.min(height - 1, Math.floor(i / width) + 1); y++)
+          for (let x = Math.max(0, (i % width) - 1); x <= Math.min(width - 1, (i % width) + 1); x++) visit(y * width + x, true, count);
+    }
+    // The contour runs through the middles of its pixels: four neighbours in a square hold 1 of its area, three a half.
+    const area = new Float64Array(count + 1);
+    for (let y = 0; y < height - 1; y++)
+      for (let x = 0; x < width - 1; x++) {
+        const square = [0, 1, width, width + 1].map((step) => region[y * width + x + step]).filter((name) => name !== OUTSIDE);
+        if (square.length > 2) area[square[0]] += square.length === 4 ? 1 : 0.5;
+      }
+    largest = area.indexOf(Math.max(...area.subarray(1)), 1);
+  }
+  for (let i = 0; i < foreground.length; i++)
+    if (foreground[i] < threshold && region[i] !== OUTSIDE && (fill === 'all' || region[i] === largest)) foreground[i] = 1;
 }

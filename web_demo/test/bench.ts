@@ -1,19 +1,18 @@
 /**
- * Frames per second on a 720p camera, this page beside MediaPipe's segmenter: npm run bench.
+ * Frames per second on a camera, this page beside MediaPipe's segmenter with the same clip, effect and size: npm run bench.
  *
- * Needs a clip of a person at 1280x720 (golden.py --clip VIDEO --size 1280x720 --frames 60) and test/mediapipe.sh. On a
- * machine that has other work, a slow camera (--rate 1) still tells the processor time that a frame takes. Each rate has
- * its own entry in the result's file.
+ * Needs test/mediapipe.sh and a clip of a person in both sizes:
+ *   for size in 1280x720 640x360; do python web_demo/golden.py --clip VIDEO --size $size --frames 60 --clip-only; done
  */
 
-import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'vitest';
-import { attached, DIST, GOLDEN, openPage, ROOT, serve } from './browser.ts';
+import { attached, DIST, openPage, ROOT, serve } from './browser.ts';
 
-const RATE = Number(/ F(\d+):1 /.exec(readFileSync(join(GOLDEN, 'clip.y4m')).toString('latin1', 0, 80))![1]);
-const SECONDS = RATE < 10 ? 24 : 8;
+const SIZES = [[1280, 720], [640, 360]] as const;
+const SECONDS = 6;
 const RESULT = join(ROOT, '..', 'benchmarks', 'results', 'web.json');
 const MEDIAPIPE = join(ROOT, 'build', 'mediapipe');
 
@@ -41,10 +40,10 @@ async function measure(frames: () => Promise<number>) {
   return { frames_per_second: round(count / seconds), processor_ms_per_frame: round((processorTime() - processor) / count), frames: count, load_before: round(loadavg()[0]) };
 }
 
-async function ours(effect: string): Promise<object> {
+async function ours(effect: string, width: number, height: number): Promise<object> {
   const server = await serve(DIST);
-  // The picture has 1280 x 720 pixels of its own on the screen.
-  const { context, version, close } = await attached(join(GOLDEN, 'clip.y4m'), { width: 1280 + 32 + 340, height: 720 + 32 });
+  // Beside the page's column the picture has as many pixels as the camera.
+  const { context, version, close } = await attached(clip(width, height), { width: width + 32 + 340, height: height + 32 });
   try {
     const page = await openPage(context, server.url);
     await page.evaluate((effect) => {
@@ -58,7 +57,7 @@ async function ours(effect: string): Promise<object> {
     return {
       ...{ page: 'PocketSeg', browser: `Chromium ${version}`, effect, model: await page.evaluate(() => document.documentElement.dataset.model) },
       ...{ processor: await row('Processor'), picture: await row('Picture'), ...measured },
-      ...{ latency_ms: await ms('Frame to screen'), network_ms: await ms('Network'), reading_ms: await ms('Reading the picture') },
+      ...{ latency_ms: await ms('Frame to screen'), network_ms: await ms('Network'), reading_ms: await ms('Reading the picture'), drawing_ms: await ms('Drawing') },
     };
   } finally {
     await close();
@@ -66,43 +65,47 @@ async function ours(effect: string): Promise<object> {
   }
 }
 
-async function theirs(delegate: string, model: string): Promise<object> {
+async function theirs(delegate: string, effect: string, width: number, height: number): Promise<object> {
+  const model = 'selfie_segmentation_landscape.tflite';
   copyFileSync(join(ROOT, 'test', 'mediapipe.html'), join(MEDIAPIPE, 'index.html'));
   const server = await serve(MEDIAPIPE);
-  const { context, version, close } = await attached(join(GOLDEN, 'clip.y4m'), { width: 1280, height: 720 });
+  const { context, version, close } = await attached(clip(width, height), { width, height });
+  const facts = { page: '@mediapipe/tasks-vision 1.1.0, drawConfidenceMask', browser: `Chromium ${version}`, effect, model, processor: delegate };
   try {
     const page = await context.newPage();
-    await page.goto(`${server.url}?delegate=${delegate}&model=${model}`);
-    await page.waitForFunction(() => (window as any).frames > 0, undefined, { timeout: 90_000 });
+    await page.goto(`${server.url}?${new URLSearchParams({ delegate, effect, model, width: `${width}`, height: `${height}` })}`);
+    await page.waitForFunction(() => (window as any).frames > 0 || (window as any).problem, undefined, { timeout: 90_000 });
+    const problem = await page.evaluate(() => (window as any).problem as string | undefined);
+    if (problem) return { ...facts, problem };
     const frames = () => page.evaluate(() => (window as any).frames as number);
     await settled(frames);
-    const measured = await measure(frames);
-    return { page: '@mediapipe/tasks-vision 1.1.0, drawConfidenceMask', browser: `Chromium ${version}`, effect: 'colour', model, processor: delegate, picture: '1280 × 720', ...measured };
-  } catch (error) {
-    return { page: '@mediapipe/tasks-vision 1.1.0', model, processor: delegate, problem: (error as Error).message.split('\n')[0] };
+    return { ...facts, picture: await page.evaluate(() => (window as any).picture as string), ...(await measure(frames)) };
   } finally {
     await close();
     server.close();
   }
 }
 
-/** Past its first frames, when shaders are compiled and the drawn size has settled; at most 15 seconds. */
+const clip = (width: number, height: number) => join(ROOT, 'build', 'bench', `${width}x${height}.y4m`);
+
+/** Past its first frames, when shaders are compiled and the drawn size has settled; at most 5 seconds. */
 async function settled(frames: () => Promise<number>) {
-  for (const started = performance.now(); (await frames()) < 3 * RATE && performance.now() - started < 10_000; )
+  for (const started = performance.now(); (await frames()) < 60 && performance.now() - started < 5000; )
     await new Promise((later) => setTimeout(later, 250));
 }
 
 test('frames per second', { timeout: 600_000 }, async () => {
   const machine = { processor: cpus()[0].model, cores: availableParallelism(), system: `${process.platform} ${process.arch}`, date: new Date().toISOString().slice(0, 10) };
-  const others = existsSync(RESULT) ? JSON.parse(readFileSync(RESULT, 'utf8')) : {};
   const runs: object[] = [];
-  const todo = [() => ours('colour'), () => ours('blur')];
-  const model = 'selfie_segmentation_landscape.tflite';
-  if (existsSync(join(MEDIAPIPE, model))) todo.splice(1, 0, () => theirs('CPU', model), () => theirs('GPU', model));
-  for (const run of todo) {
-    runs.push(await run());
-    console.log(runs.at(-1));
-    const now = { camera: '1280 × 720, fed from a clip', seconds: SECONDS, drawing: 'WebGL by SwiftShader', machine, runs };
-    writeFileSync(RESULT, `${JSON.stringify({ ...others, [`camera of ${RATE} frames per second`]: now }, null, 1)}\n`);
-  }
+  for (const [width, height] of SIZES)
+    for (const run of [
+      ...['colour', 'blur'].map((effect) => () => ours(effect, width, height)),
+      ...['CPU', 'GPU'].map((delegate) => () => theirs(delegate, 'colour', width, height)),
+      () => theirs('CPU', 'blur', width, height),
+    ]) {
+      runs.push({ camera: `${width} × ${height}`, ...(await run()) });
+      console.log(runs.at(-1));
+    }
+  const facts = { camera: 'fed from a clip of 30 frames per second', seconds: SECONDS, graphics: 'none: Chromium without a GPU, WebGL by SwiftShader', machine };
+  writeFileSync(RESULT, `${JSON.stringify({ ...facts, runs }, null, 1)}\n`);
 });

@@ -12,9 +12,10 @@ export const DIST = join(ROOT, 'dist');
 export const GOLDEN = join(ROOT, 'build', 'golden');
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 
+/** WebGL in software is allowed, for the shaders and for MediaPipe; all else is the browser's own way without a GPU. */
 const FLAGS = [
   ...['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update'],
-  ...['--disable-sync', '--use-angle=swiftshader', '--enable-unsafe-swiftshader', '--use-fake-device-for-media-stream'],
+  ...['--disable-sync', '--enable-unsafe-swiftshader', '--use-fake-device-for-media-stream'],
 ];
 
 /**
@@ -41,7 +42,7 @@ export async function attached(clip: string, viewport: { width: number; height: 
     const ended = new Promise((done) => child.once('exit', done));
     child.kill();
     await ended;
-    rmSync(profile, { recursive: true, force: true, maxRetries: 9 });
+    rmSync(profile, { recursive: true, force: true, maxRetries: 9, retryDelay: 200 });
   };
   return { context, version: browser.version(), close };
 }

@@ -142,12 +142,28 @@ test('the camera runs, its frames are counted, and a frame has the mask that Pyt
   await set('refine', false);
   await set('mirror', false);
   await reached(5);
+  await cutOutIsPythons(name);
+});
+
+/** That the picture shown, of the clip, is cut out as Python cuts out one of its frames. */
+async function cutOutIsPythons(name: string) {
   const { shape: [count, height, width] } = golden(`${name}/clip`);
   const { rgba, ...size } = await decoded(await saved());
   expect([size.width, size.height]).toEqual([width, height]);
   const masks = Array.from({ length: count }, (_, i) => bytes(`${name}/clip`).subarray(i * width * height, (i + 1) * width * height));
   const best = Math.max(...masks.map((mask) => overlap(alphaOf(rgba), mask)));
   expect(best).toBeGreaterThan(0.9); // between two of the frames that Python looked at
+}
+
+test('where there is a GPU, WebGL draws the camera with the same mask', async () => {
+  const other = page;
+  page = await openPage(browser.context, `${server.url}?draw=webgl`);
+  await page.waitForFunction(() => !document.getElementById('picture')!.hidden);
+  expect(await page.evaluate(() => (document.getElementById('picture') as HTMLCanvasElement).getContext('2d'))).toBeNull();
+  await reached(5);
+  await cutOutIsPythons(models[0].file.replace('.tflite', ''));
+  await page.close();
+  page = other;
 });
 
 test('what is recorded from the camera is a video that the page opens again', async () => {

@@ -4,8 +4,9 @@ import { json } from './model.ts';
 
 test('what the spec says is what counts, what it leaves out has the defaults of Python', () => {
   const spec = parseSpec({ ...json(), threshold: 0.4, smoothing: 0.3, fill_contours: true });
-  expect(spec).toMatchObject({ threshold: 0.4, smoothing: 0.3, fillContours: true, input: { width: 6, height: 4 }, output: { zeroPoint: 128 } });
-  expect(parseSpec(json())).toMatchObject({ threshold: 0.5, smoothing: 0.8, fillContours: false, accuracy: null });
+  expect(spec).toMatchObject({ threshold: 0.4, smoothing: 0.3, fill: 'all', input: { width: 6, height: 4 }, output: { zeroPoint: 128 } });
+  expect(parseSpec({ ...json(), fill_contours: 'largest' }).fill).toBe('largest');
+  expect(parseSpec(json())).toMatchObject({ threshold: 0.5, smoothing: 0.8, fill: null, accuracy: null });
 });
 
 test.each([
@@ -15,6 +16,7 @@ test.each([
   ['no labels', { labels: undefined }, /labels or colours missing for 2 classes/],
   ['an unknown activation', { output: { ...json().output, activation: 'tanh' } }, /activation tanh/],
   ['a smoothing that never lets go', { smoothing: 1 }, /smoothing 1/],
+  ['contours that nobody knows', { fill_contours: 'some' }, /fill_contours some/],
   ['no size', { input: { ...json().input, width: undefined } }, /width undefined/],
   ['no model at all', { output: undefined }, /./],
 ])('a spec of %s is refused in words', (_, change, words) => {

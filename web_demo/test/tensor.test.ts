@@ -100,10 +100,13 @@ test('a sure mask is drawn in large pieces, and an edge is never taken for sure'
   expect(regions({ width, height, foreground, classes: null }, 0.9)).toHaveLength(1);
 });
 
-test('what contours enclose is filled as OpenCV fills it', () => {
-  const { values, shape: [height, width] } = golden('blobs');
-  const mask = { width, height, foreground: Float32Array.from(values), classes: null };
-  fillContours(mask, 0.5);
-  expect(compare(mask.foreground, bytes('filled')).most).toBe(0);
-  expect(compare(values, bytes('filled')).most).toBe(1);
-});
+test.each([['all', 'blobs', 'filled'], ['largest', 'blobs', 'filled-largest'], ['largest', 'wire', 'wire-filled']] as const)(
+  'what contours enclose is filled as OpenCV fills it: %s of %s',
+  (fill, name, expected) => {
+    const { values, shape: [height, width] } = golden(name);
+    const mask = { width, height, foreground: Float32Array.from(values), classes: null };
+    fillContours(mask, 0.5, fill);
+    expect(compare(mask.foreground, bytes(expected)).most).toBe(0);
+    expect(compare(values, bytes(expected)).most).toBe(1);
+  },
+);

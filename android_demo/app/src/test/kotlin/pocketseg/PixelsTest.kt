@@ -246,9 +246,14 @@ class PixelsTest {
 
     @Test
     fun filledContoursAreThoseOfOpenCv() {
-        val size = Golden.size("masks/blobs")
-        for ((fill, expected) in listOf(Fill.ALL to "filled", Fill.LARGEST to "filled-largest", Fill.NONE to "blobs")) {
-            val mask = Golden.bytes("masks/blobs").map { 0.3f + 0.4f * it }.toFloatArray()
+        for ((blobs, fill, expected) in listOf(
+            Triple("blobs", Fill.ALL, "filled"),
+            Triple("blobs", Fill.LARGEST, "filled-largest"),
+            Triple("wire", Fill.LARGEST, "wire-filled"),
+            Triple("blobs", Fill.NONE, "blobs"),
+        )) {
+            val size = Golden.size("masks/$blobs")
+            val mask = Golden.bytes("masks/$blobs").map { 0.3f + 0.4f * it }.toFloatArray()
             ContourFill(size).apply(mask, 0.5f, fill)
             val filled = ByteArray(mask.size) { if (mask[it] >= 0.5f) 1 else 0 }
             assertArrayEquals("$fill", Golden.bytes("masks/$expected"), filled)

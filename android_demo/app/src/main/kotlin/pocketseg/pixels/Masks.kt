@@ -82,20 +82,18 @@ class ContourFill(private val size: Size) {
         for (i in mask.indices) if (!outside[i] && mask[i] < threshold && (largest == 0 || regions[i] == largest)) mask[i] = 1f
     }
 
-    /** The number in [regions] of the largest of those that the outside parts; they touch neither side nor corner. */
+    /** The number in [regions] of that with the largest area; regions touch neither side nor corner. */
     private fun largestRegion(): Int {
         regions.fill(0)
-        var (largest, most) = 0 to 0
         var region = 0
         for (start in regions.indices) {
             if (outside[start] || regions[start] != 0) continue
             region++
-            var (top, count) = 0 to 0
+            var top = 0
             stack[top++] = start
             regions[start] = region
             while (top > 0) {
                 val i = stack[--top]
-                count++
                 val (x, y) = i % size.width to i / size.width
                 for (v in maxOf(0, y - 1)..minOf(size.height - 1, y + 1)) for (u in maxOf(0, x - 1)..minOf(size.width - 1, x + 1)) {
                     val next = v * size.width + u
@@ -104,12 +102,24 @@ class ContourFill(private val size: Size) {
                     stack[top++] = next
                 }
             }
-            if (count > most) {
-                most = count
-                largest = region
-            }
         }
-        return largest
+        return largestArea(region)
+    }
+
+    /** `cv2.contourArea`: contours run through their pixels' middles, so four in a square hold 1, three a half. */
+    private fun largestArea(count: Int): Int {
+        val halves = IntArray(count + 1)
+        for (y in 0 until size.height - 1) for (x in 0 until size.width - 1) {
+            var (inside, region) = 0 to 0
+            for (corner in 0..3) {
+                val i = (y + corner / 2) * size.width + x + corner % 2
+                if (outside[i]) continue
+                inside++
+                region = regions[i]
+            }
+            if (inside > 2) halves[region] += inside - 2
+        }
+        return (1..count).maxByOrNull { halves[it] } ?: 0
     }
 
     private fun visit(mask: FloatArray, threshold: Float, i: Int, top: Int): Int {
