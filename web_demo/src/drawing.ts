@@ -46,3 +46,10 @@ export function cover(width: number, height: number, background: Size): [number,
   const larger = Math.max(width / background.width, height / background.height);
   return [width / (background.width * larger), height / (background.height * larger)];
 }
+
+/** Gives the canvas as many pixels; the page's style needs its shape. */
+export function resized(canvas: HTMLCanvasElement, width: number, height: number): void {
+  if (canvas.width === width && canvas.height === height) return;
+  Object.assign(canvas, { width, height });
+  canvas.style.setProperty('--shape', `${width / height}`);
+}

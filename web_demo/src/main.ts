@@ -168,8 +168,8 @@ function refresh(): void {
   get<HTMLButtonElement>('record').disabled = !source || !('MediaRecorder' in window);
   const live = source?.facing !== undefined;
   get('camera').querySelector('use')!.setAttribute('href', live ? '#i-switch' : '#i-camera');
-  get('camera').title = live ? 'Other camera' : 'Camera';
-  get('camera').setAttribute('aria-label', get('camera').title);
+  get('camera').title = live ? 'Flip' : 'Camera';
+  get('camera').setAttribute('aria-label', live ? 'Other camera' : 'Camera');
   localStorage.setItem('settings', JSON.stringify(settings));
   engine.choices = now;
   const { clientWidth, clientHeight } = canvas;

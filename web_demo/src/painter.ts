@@ -3,7 +3,7 @@
  * is shown in a fifth of the time of WebGL in software. Pixels are RGBA in 32 bits, red the lowest.
  */
 
-import { cover, type Drawing, type Look, type Size, type Source, type Taken } from './drawing.ts';
+import { cover, type Drawing, type Look, resized, type Size, type Source, type Taken } from './drawing.ts';
 import { type Mask, means, regions, resize } from './tensor.ts';
 
 /** A picture on its way, with what the network saw of it. */
@@ -60,10 +60,8 @@ export class Painter implements Drawing<Painted> {
   /** Always at the picture's full size: the browser scales what it shows. */
   show({ picture, small }: Painted, mask: Mask | null, look: Look): void {
     const { width, height } = picture;
-    if (this.out.width !== width || this.out.height !== height) {
-      this.out = new ImageData(width, height);
-      Object.assign(this.canvas, { width, height });
-    }
+    if (this.out.width !== width || this.out.height !== height) this.out = new ImageData(width, height);
+    resized(this.canvas, width, height);
     const from = new Uint32Array(picture.data.buffer);
     const to = new Uint32Array(this.out.data.buffer);
     if (!mask || look.effect === 'none') to.set(from);

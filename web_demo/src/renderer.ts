@@ -9,7 +9,7 @@ import moments from '../shaders/moments.frag.glsl?raw';
 import resize from '../shaders/resize.frag.glsl?raw';
 import shrink from '../shaders/shrink.frag.glsl?raw';
 import triangle from '../shaders/triangle.vert.glsl?raw';
-import { cover, type Drawing, type Look, type Size, type Source, type Taken } from './drawing.ts';
+import { cover, type Drawing, type Look, resized, type Size, type Source, type Taken } from './drawing.ts';
 import type { Ran } from './segmenter.ts';
 import { planarFrame, planesOf } from './sources.ts';
 import type { Mask, Planes } from './tensor.ts';
@@ -133,7 +133,7 @@ export class Renderer implements Drawing<Shot> {
   show({ picture, planes, small }: Shot, mask: Mask | null, look: Look, scale = 1): void {
     const { canvas } = this;
     const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(scale * side)));
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    resized(canvas, width, height);
     let effect = mask ? look.effect : 'none';
     if (effect === 'background' && !this.background) effect = 'colour';
     const { threshold } = look;
