@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_models import visualise
+from keras_models import pictures, visualise
 from keras_models.command import UserError
 from keras_models.data.images import read_image
 from tests.test_data import write
@@ -59,6 +59,16 @@ def test_heat_is_blue_where_low_and_yellow_where_high():
     colors = visualise.heat(np.array([[0.0, 1.0]]))
     assert colors[0, 0, 2] > colors[0, 0, 0]
     assert min(colors[0, -1, :2]) > colors[0, -1, 2]
+
+
+def test_a_long_caption_ends_within_its_tile():
+    line = pictures.caption(np.full((10, 100, 3), 255, np.uint8), "0.928 " + "extremec3-eg1800-int8")[10:]
+    assert line.min() < 128
+    assert line[:, -3:].min() == 255
+
+
+def test_a_map_keeps_its_shape():
+    assert visualise.heat(np.zeros((30, 20))).shape == (256, 171, 3)
 
 
 @pytest.mark.parametrize("what", ["features", "activation"])
