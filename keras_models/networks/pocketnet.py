@@ -166,12 +166,12 @@ RECIPES = {
         ),
     ),
     "few": Recipe(
-        "As many steps as `short` for a set of some two thousand photos, which makes shorter epochs.",
+        "More epochs, as they are short: for a set of some two thousand photos, from new weights.",
         (
             _scenes(96, 72, 4e-3, 2.5e-3, warmup=2),
-            _scenes(128, 66, 2.5e-3, 1e-3),
-            _scenes(160, 16, 1e-3, 4e-4, augmentation=SETTLED),
-            _scenes(224, 13, 4e-4, 1e-6, augmentation=SETTLED),
+            _scenes(128, 24, 2.5e-3, 1e-3),
+            _scenes(160, 8, 1e-3, 4e-4, augmentation=SETTLED),
+            _scenes(224, 8, 4e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
     "longer": Recipe(
