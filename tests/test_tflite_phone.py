@@ -65,9 +65,9 @@ def attach(adb, tmp_path):
         serial = attached[-1].serial
         # For a phone that never answers, `adb connect` waits 10 s; meanwhile it is listed as offline.
         connecting = subprocess.Popen(["adb", "connect", serial], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while f"{serial}\t{attached[-1].state}" not in subprocess.check_output(
-            ["adb", "devices"], text=True, timeout=10
+            ["adb", "devices"], text=True, timeout=60
         ):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -135,7 +135,8 @@ def test_measures_cpu_and_delegates_with_temperature_and_energy(attach, work, ca
 
 def test_sustained_run_is_a_curve(attach, work):
     standin = attach(benchmarks=outputs(gpu=(0, adb_server.GPU + times(3093), 0.2)))
-    assert work("--minutes", "0.02", "--json", "f.json", "--csv", "f.csv", "--plot", "f.svg") == 0
+    # Shorter than one run, as 0.02 minutes were on a machine with other work: still two points.
+    assert work("--minutes", "0.001", "--json", "f.json", "--csv", "f.csv", "--plot", "f.svg") == 0
     sustained = json.loads(Path("f.json").read_text())["sustained"]
     assert (sustained["delegate"], sustained["threads"]) == ("gpu", 1)  # the fastest
     points = sustained["points"]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.shared import SHARED
@@ -26,6 +28,20 @@ def test_the_page_builds_and_its_own_tests_pass():
     report = run(["npm", "test"])
     assert "passed" in report
     assert "skipped" not in report
+    assert len(clip_with_a_background("camera.webm", (64, 177, 0))) >= 3
+    assert len(clip_with_a_background("converted.webm", (255, 255, 255))) >= 3
+
+
+def clip_with_a_background(name: str, color: tuple[int, int, int]) -> list[np.ndarray]:
+    """The frames of what the page recorded, BGR uint8, all of the clip's size: `color` in their upper corners alone."""
+    capture = cv2.VideoCapture(str(DEMO / "build" / "recorded" / name))
+    frames = list(iter(lambda: capture.read()[1], None))
+    for frame in frames:
+        assert frame.shape == (640, 480, 3)
+        far = np.abs(frame.astype(int) - color).max(-1) > 40
+        assert not far[5:45, 5:45].any() and not far[5:45, -45:-5].any()
+        assert far.mean() > 0.1  # a person is there
+    return frames
 
 
 def run(command: list) -> str:

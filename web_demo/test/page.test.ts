@@ -1,10 +1,10 @@
 /** The built page in Chromium, from python -m http.server: a camera fed from a clip, photos, videos, no network. */
 
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Download, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { browse, DIST, GOLDEN, openPage, serve } from './browser.ts';
+import { browse, DIST, GOLDEN, openPage, ROOT, serve } from './browser.ts';
 import { bytes, compare, golden, has } from './golden.ts';
 
 let server: Awaited<ReturnType<typeof serve>>;
@@ -166,17 +166,28 @@ test('where there is a GPU, WebGL draws the camera with the same mask', async ()
   page = other;
 });
 
-test('what is recorded from the camera is a video that the page opens again', async () => {
-  await choose('blur');
+/** tests/test_web.py looks into these with OpenCV. */
+function keep(name: string, video: Buffer) {
+  mkdirSync(join(ROOT, 'build', 'recorded'), { recursive: true });
+  writeFileSync(join(ROOT, 'build', 'recorded', name), video);
+}
+
+test('what is recorded from the camera is a video that the page converts from its start to its end', async () => {
+  await choose('colour');
+  await page.locator('label:has(#colour-Green)').click();
   await page.locator('#record').click();
   await reached((await frames()) + 8);
-  const download = page.waitForEvent('download');
+  const recorded = page.waitForEvent('download');
   await page.locator('#record').click();
-  const video = await content(await download);
-  expect(video.length).toBeGreaterThan(2000);
+  const video = await content(await recorded);
+  keep('camera.webm', video);
+  await page.locator('label:has(#colour-White)').click();
   await openFile({ name: 'recorded.webm', mimeType: 'video/webm', buffer: video });
   await page.waitForFunction(() => document.getElementById('camera')!.title === 'Camera');
   await reached(3);
+  const converted = page.waitForEvent('download', { timeout: 120_000 });
+  await page.locator('#record').click();
+  keep('converted.webm', await content(await converted)); // it ends without a second press
 });
 
 test('every effect is reached with the keyboard alone', async () => {
@@ -205,6 +216,20 @@ test.each([[320, 568], [360, 740], [740, 360], [1280, 800]])('nothing is cut off
 test('a file that is no picture is refused in words', async () => {
   await openFile({ name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('hello') });
   await page.locator('#message').getByText('This picture cannot be read here').waitFor();
+});
+
+test('WebGPU, in software, gives the mask of the CPU and is given up because it is slower', async () => {
+  const gpu = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+  const { context, close } = await browse(null, {}, gpu);
+  await context.addInitScript(() => localStorage.setItem('settings', '{"model": "pocketnet-s-int8.tflite"}'));
+  try {
+    const other = await context.newPage();
+    await other.goto(server.url);
+    await other.waitForFunction(() => document.documentElement.dataset.processor, undefined, { timeout: 200_000 });
+    expect(await other.locator('#processor').textContent()).toMatch(/^Now: (GPU \(WebGPU\)|CPU .*WebGPU took \d+ ms, the CPU \d+ ms)/);
+  } finally {
+    await close();
+  }
 });
 
 test('once loaded the page works without a network, and nothing ever went elsewhere', async () => {
