@@ -35,12 +35,14 @@ def test_the_page_builds_and_its_own_tests_pass():
 def clip_with_a_background(name: str, color: tuple[int, int, int]) -> list[np.ndarray]:
     """The frames of what the page recorded, BGR uint8, all of the clip's size: `color` in their upper corners alone."""
     capture = cv2.VideoCapture(str(DEMO / "build" / "recorded" / name))
-    frames = list(iter(lambda: capture.read()[1], None))
-    for frame in frames:
+    frames = []
+    while (read := capture.read())[0]:
+        frame = read[1]
         assert frame.shape == (640, 480, 3)
         far = np.abs(frame.astype(int) - color).max(-1) > 40
         assert not far[5:45, 5:45].any() and not far[5:45, -45:-5].any()
         assert far.mean() > 0.1  # a person is there
+        frames.append(frame)
     return frames
 
 

@@ -179,14 +179,16 @@ function paint(from: Uint32Array, to: Uint32Array, width: number, height: number
         to.set(from.subarray(start + x0, start + x1), start + x0);
         continue;
       }
+      const again = blur?.strong && (y - y0) % 2 === 1; // two rows of a strong blur differ by less than can be seen
       if (sure < 0) {
-        if (blur) blur.row(y, x0, x1, to, start);
+        if (again) to.copyWithin(start + x0, start + x0 - width, start + x1 - width);
+        else if (blur) blur.row(y, x0, x1, to, start);
         else if (scene) to.set(scene.subarray(start + x0, start + x1), start + x0);
         else to.fill(effect === 'cutout' ? 0 : paint, start + x0, start + x1);
         continue;
       }
-      if (blur) blur.row(y, x0, x1, row, 0);
-      else if (scene) row.set(scene.subarray(start + x0, start + x1), x0);
+      if (blur && !again) blur.row(y, x0, x1, row, 0);
+      if (scene) row.set(scene.subarray(start + x0, start + x1), x0);
       between(lines.slope, lines.width, lines.height, y, down, slopes);
       between(lines.offset, lines.width, lines.height, y, down, offsets);
       mix(from, to, start, x0, x1, across, slopes, offsets, row, effect, threshold);
@@ -230,6 +232,7 @@ class Blur {
   private readonly step: number;
   private readonly rows: Float32Array[]; // of each colour, the first value once more in front and the last behind
   private now = -1; // the row that is in `rows`
+  readonly strong: boolean;
 
   constructor(from: Uint32Array, width: number, height: number, lines: Lines, { blur, threshold }: Look) {
     const sigma = blur * Math.max(width, height);
@@ -268,6 +271,7 @@ class Blur {
     this.planes = planes;
     [this.width, this.height, this.down] = [columns, rows, places(rows, height)];
     this.step = columns / width;
+    this.strong = factor > 3;
     this.rows = planes.map(() => new Float32Array(columns + 2));
   }
 
