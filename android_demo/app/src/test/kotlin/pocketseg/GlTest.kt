@@ -126,7 +126,11 @@ class GlTest {
                     assertEquals(size, same)
                     val mean = meanDifference(expected, actual)
                     println("OpenGL, $name, $effect, refinement $refinement: mean difference $mean")
-                    assertTrue("$name, $effect, refinement $refinement: mean difference $mean", mean < (if (effect == Effect.BLUR) 0.4 else 0.15))
+                    assertTrue("$name, $effect, refinement $refinement: mean difference $mean", mean < when (effect) {
+                        Effect.BLUR -> 0.7
+                        Effect.MASK -> 0.3 // parts have their edges between other pixels
+                        else -> 0.15
+                    })
                 }
             }
             model.close()
