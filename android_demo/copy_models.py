@@ -1,4 +1,4 @@
-"""Copy models into the app's assets: every preset of the project, and any `.tflite` files named on the command line.
+"""Copy models into the app's assets: the presets of less than 1 MiB, and the `.tflite` files on the command line.
 
 Each .tflite needs its spec (.json) beside it. Run by build_apk.sh and by Gradle; uses Python's standard library alone.
 """
@@ -14,11 +14,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "keras_models" / "presets"
 ASSETS = Path(__file__).resolve().parent / "app" / "src" / "main" / "assets" / "models"
+LARGEST = 1 << 20  # bytes of a preset that everybody who installs the app carries; a larger one is named
+
+
+def presets() -> list[Path]:
+    """The presets' files that the app has built in."""
+    return sorted(path for path in PRESETS.glob("*/*.tflite") if path.stat().st_size < LARGEST)
 
 
 def main(paths: list[str]) -> int:
     """Replace the assets by the presets and `paths`; 2 for a model that cannot be taken."""
-    models = sorted(PRESETS.glob("*/*.tflite")) + [Path(path) for path in paths]
+    models = presets() + [Path(path) for path in paths]
     for model in models:
         if problem := check(model):
             print(f"error: {problem}", file=sys.stderr)

@@ -18,6 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from android_demo.copy_models import presets
 from keras_models import data, pictures
 from keras_models import masks as pixels
 from keras_models.data import drawings
@@ -183,7 +184,7 @@ def write_check() -> None:
     CHECK.mkdir(exist_ok=True)
     photo = data.prepare_image(data.read_image(PORTRAIT), (224, 224))  # most presets' own size: nothing is resized
     cv2.imwrite(str(CHECK / "portrait.png"), photo[..., ::-1])
-    for path in sorted((ROOT / "keras_models" / "presets").glob("*/*.tflite")):
+    for path in presets():
         seen = pixels.foreground(runtime.Segmenter(path).logits(photo))
         small = np.round(255 * seen).astype(np.uint8)
         cv2.imwrite(str(CHECK / f"{path.stem}.png"), small)

@@ -19,13 +19,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from android_demo.copy_models import presets
 from keras_models import data
 from keras_models import masks as pixels
 from keras_models.data import drawings
 from tests import golden
 from tflite import runtime
 
-PRESETS = Path(__file__).resolve().parents[1] / "keras_models" / "presets"
 OUTPUT = Path(__file__).resolve().parent / "build" / "golden"
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         return print(f"wrote {bench}")
     arrays = tensors(random) | masks(random) | {"clip": np.stack(frames[:1])}
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    for path in sorted(PRESETS.glob("*/*.tflite")):
+    for path in presets():
         arrays |= {f"{path.stem}/{name}": array for name, array in whole_road(path, frames).items()}
     cv2.imwrite(str(OUTPUT / "photo.png"), cv2.cvtColor(frames[0], cv2.COLOR_RGB2BGR))
     write_y4m(OUTPUT / "clip.y4m", frames, options.rate)

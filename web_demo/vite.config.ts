@@ -10,10 +10,14 @@ const staticFiles = join(root, 'public');
 
 const BEST = 'pocketnet-m';
 
-/** The files named after `vite build --`, then every preset that has a .tflite, with their specs; the page opens the first. */
+const LARGEST = 1 << 20; // bytes of a preset that every visitor's browser keeps; a larger one is named
+
+/** The files named after `vite build --`, then the presets' .tflite files, with their specs; the page opens the first. */
 function models(): { tflite: string; spec: Record<string, unknown> }[] {
   const named = process.argv.includes('--') ? process.argv.slice(process.argv.indexOf('--') + 1) : [];
-  const own = readdirSync(presets, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.tflite'));
+  const own = readdirSync(presets, { recursive: true, encoding: 'utf8' }).filter(
+    (name) => name.endsWith('.tflite') && statSync(join(presets, name)).size < LARGEST,
+  );
   own.sort((a, b) => Number(dirname(b) === BEST) - Number(dirname(a) === BEST) || a.localeCompare(b));
   const found = [...named, ...own.map((name) => join(presets, name))].map((tflite) => {
     const file = tflite.replace(/\.tflite$/, '.json');
