@@ -17,7 +17,7 @@ from benchmarks.drawing import table as drawing_table
 from benchmarks.machine import RESULTS
 from benchmarks.search import table as search_table
 from benchmarks.speed import table as speed_table
-from keras_models import command, registry
+from keras_models import command, models, registry
 from keras_models.evaluate import without_background
 from keras_models.papers.report import as_markdown
 
@@ -74,6 +74,34 @@ def accuracy() -> str:
     return markdown.table(header, rows)
 
 
+def presets() -> str:
+    """Every preset, as its card and its int8 file say."""
+    rows = []
+    for name in models.preset_names():
+        folder = ROOT / "keras_models" / "presets" / name
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        found = {title: figures["int8"] for title, figures in card["figures"].items()}
+        _, *classes = next(iter(found.values()))["class_iou"]
+        said = (
+            f"{title} {100 * each['mean_iou' if classes[1:] else 'foreground_iou']:.1f}"
+            for title, each in found.items()
+        )
+        size = (folder / f"{name}-int8.tflite").stat().st_size
+        sides = "x".join(map(str, card["input_size"]))
+        rows.append(
+            [
+                f"`{name}`",
+                ", ".join(classes),
+                sides,
+                f"{card['parameters']:,}",
+                f"{size / 1024:.0f} KiB",
+                ", ".join(said),
+            ]
+        )
+    header = ["preset", "finds", "input", "parameters", "int8", "IoU in %, int8"]
+    return markdown.table(header, rows, words=2)
+
+
 def peers() -> str:
     """Ours beside other people's models: accuracy per set, milliseconds, size, licence."""
     result = _read("peers")
@@ -101,7 +129,7 @@ def backbones() -> str:
     return backbones_table(_read("backbones"))
 
 
-def models() -> str:
+def forms() -> str:
     """The forms of the preset: size, accuracy, operations, latency ratios."""
     result = _read("models-extremec3-eg1800")
     rows = [
@@ -338,8 +366,8 @@ def video() -> str:
 
 PAGES = {
     "README.md": {"peers": peers},
-    "docs/results.md": {"accuracy": accuracy, "classes": classes},
-    "docs/convert.md": {"backbones": backbones, "models": models, "interpreters": interpreters, "video": video},
+    "docs/results.md": {"presets": presets, "accuracy": accuracy, "classes": classes},
+    "docs/convert.md": {"backbones": backbones, "models": forms, "interpreters": interpreters, "video": video},
     "docs/benchmark.md": {
         "kernels": kernels,
         "speed": speed,
