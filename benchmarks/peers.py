@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
 import cv2
@@ -173,37 +174,27 @@ def times(peers: list[Peer], frame: np.ndarray, runs: int) -> list[dict]:
 
 
 def plot(rows: list[dict], sets: list[str], path: Path) -> None:
-    """Foreground IoU against the milliseconds of a frame, one panel per set."""
-    import matplotlib
+    """Foreground IoU against the milliseconds of a frame, one panel per set; ours in colours, the others in grey."""
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, len(sets), figsize=(4 * len(sets), 3.6), squeeze=False)
+    figure = Figure(figsize=(4 * len(sets), 4), layout="constrained")
+    panels = figure.subplots(1, len(sets), squeeze=False)[0]
     slowest = max(row["frame_ms"] for row in rows)
-    for panel, name in zip(panels[0], sets, strict=True):
-        values = [100 * row["sets"][name]["foreground_iou"] for row in rows]
-        for row, value in zip(rows, values, strict=True):
-            color = "#d64818" if row["ours"] else "#8a8a8a"
-            panel.plot(row["frame_ms"], value, "o", color=color, markersize=8 if row["ours"] else 6)
-            # Above the point or below it, whichever is further from the other points.
-            above = sum(value < other for other in values) <= sum(value > other for other in values)
-            align = "right" if row["frame_ms"] > 0.6 * slowest else "center"
-            offset = (0, 7) if above else (0, -14)
-            panel.annotate(
-                row["name"], (row["frame_ms"], value), offset, textcoords="offset points", fontsize=7, ha=align
-            )
-        panel.set_xlim(0, 1.15 * slowest)
-        panel.set_title(name, fontsize=10)
-        panel.set_xlabel("milliseconds a frame, one thread", fontsize=8)
-        panel.tick_params(labelsize=8)
+    colors, greys = cycle(("#d64818", "#1b7f8c", "#7a9e1f", "#8a4fa3", "#b58900")), cycle(("#5c5c5c", "#9a9a9a"))
+    marks = [("o", next(colors)) if row["ours"] else ("s", next(greys)) for row in rows]
+    for panel, name in zip(panels, sets, strict=True):
+        for row, (mark, color) in zip(rows, marks, strict=True):
+            value = 100 * row["sets"][name]["foreground_iou"]
+            panel.plot(row["frame_ms"], value, mark, color=color, markersize=8, label=row["name"])
+        panel.set(title=name, xlabel="milliseconds a frame, one thread", xlim=(0, 1.15 * slowest))
         panel.grid(alpha=0.3)
         panel.margins(y=0.15)
-    panels[0][0].set_ylabel("foreground IoU", fontsize=8)
-    figure.tight_layout()
+    panels[0].set_ylabel("foreground IoU, %")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(rows), 6), frameon=False
+    )
     with command.whole_file(path) as temporary:
         figure.savefig(temporary, dpi=150)
-    pyplot.close(figure)
 
 
 def _dataset(text: str, limit: int | None) -> tuple[str, data.Dataset]:
