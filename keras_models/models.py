@@ -91,16 +91,17 @@ def load(source: str | Path, input_size: tuple[int, int] | None = None) -> keras
             f"{path} holds weights that are no numbers (NaN or infinite), in {broken[0]} first: retrain it."
         )
     odd = next((layer for layer in model._flatten_layers() if layer.compute_dtype in _OTHER_PRECISIONS), None)
-    if odd is None:
-        return _resized(model, path, input_size) if input_size else model
-    try:
-        whole = copy(model, "float32")
-    except Exception as error:
-        raise UserError(
-            f"{path} computes in {odd.compute_dtype} and cannot be built in float32: "
-            f"{str(error).splitlines()[0]} Save it with the policy float32."
-        ) from error
-    return _resized(whole, path, input_size) if input_size else whole
+    if odd is not None:
+        try:
+            model = copy(model, "float32")
+        except Exception as error:
+            raise UserError(
+                f"{path} computes in {odd.compute_dtype} and cannot be built in float32: "
+                f"{str(error).splitlines()[0]} Save it with the policy float32."
+            ) from error
+    if input_size is None or tuple(model.inputs[0].shape[1:3]) == tuple(input_size):
+        return model
+    return _resized(model, path, input_size)
 
 
 def _resized(model: keras.Model, path: Path, size: tuple[int, int]) -> keras.Model:
