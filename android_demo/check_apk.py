@@ -15,10 +15,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from copy_models import presets
+
 HERE = Path(__file__).resolve().parent
 PIECES = HERE / "build" / "pieces"
 ASSETS = HERE / "app" / "src" / "main" / "assets"
-PRESETS = HERE.parent / "keras_models" / "presets"
 ABIS = ("arm64-v8a", "armeabi-v7a", "x86_64")
 MAX_MIB = 32
 GUARDED = ("ScreensKt.thermalStatus",)  # it asks Build.VERSION.SDK_INT first
@@ -161,18 +162,18 @@ def page_alignment(elf: bytes) -> int:
 
 
 def models(apk: Path) -> str:
-    """The APK's models are the assets' files, and all presets are among them, byte for byte."""
+    """The APK's models are the assets' files, and the presets that belong there are among them, byte for byte."""
     with zipfile.ZipFile(apk) as archive:
         packed = {Path(n).name: archive.read(n) for n in archive.namelist() if n.startswith("assets/models/")}
         stored = all(i.compress_type == 0 for i in archive.infolist() if i.filename.endswith(".tflite"))
     on_disk = {path.name: path.read_bytes() for path in (ASSETS / "models").iterdir()}
     assert packed == on_disk, sorted(packed.keys() ^ on_disk.keys())
     assert stored, "a .tflite is compressed"
-    presets = sorted(PRESETS.glob("*/*.tflite"))
-    for preset in presets:
+    wanted = presets()
+    for preset in wanted:
         for path in (preset, preset.with_suffix(".json")):
             assert packed[path.name] == path.read_bytes(), path.name
-    return f"{len(packed) // 2} models, {len(presets)} of them presets, identical to the files in the repository"
+    return f"{len(packed) // 2} models, {len(wanted)} of them presets, identical to the files in the repository"
 
 
 def shaders(apk: Path) -> str:

@@ -2,6 +2,7 @@ package pocketseg
 
 import android.Manifest
 import android.app.Activity
+import android.content.ClipData
 import android.content.Context
 import android.content.Intent
 import android.content.pm.PackageManager
@@ -13,6 +14,7 @@ import android.hardware.camera2.CameraCharacteristics
 import android.hardware.camera2.CameraManager
 import android.net.Uri
 import android.os.Build
+import android.os.Looper
 import android.provider.Settings
 import android.view.TextureView
 import android.view.View
@@ -60,6 +62,7 @@ import pocketseg.model.Delegate
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.TimeUnit
 
 /** The app on Robolectric's Android: its own resources and views, drawn by Android's own graphics; no camera, no models. */
@@ -285,6 +288,36 @@ class AppTest : AppFixture() {
         assertNotNull(context.threadChoices(8, Delegate.GPU).single { it.value == 2 }.refusal)
         val files = listOf("a" to null, "b" to "b needs both files.").map { (name, problem) -> ModelFile(name, null, problem, false) { error("") } }
         assertEquals(listOf("It is already shown on the left.", "b needs both files."), context.modelChoices(files, taken = "a").map { it.refusal })
+    }
+
+    @Test
+    fun pickedModelsAreCopiedAndModelsAreHashedBesideTheMainThread() {
+        val (copying, opening) = List(2) { ConcurrentHashMap.newKeySet<Thread>() }
+        for (type in listOf("json", "tflite")) {
+            val bytes = File(context.filesDir, "models/portrait.$type").readBytes()
+            shadowOf(context.contentResolver).registerInputStreamSupplier(Uri.parse("content://files/another.$type")) {
+                copying += Thread.currentThread()
+                ByteArrayInputStream(bytes)
+            }
+        }
+        Robolectric.setupContentProvider(Names::class.java, "files")
+        val open = openModel
+        openModel = { spec, bytes, delegate, threads ->
+            opening += Thread.currentThread() // which has just read and hashed the bytes
+            open(spec, bytes, delegate, threads)
+        }
+        val activity = launch()
+        choosePhoto(activity)
+        activity.addModels()
+        var asked = shadowOf(activity).nextStartedActivityForResult
+        while (!asked.intent.getBooleanExtra(Intent.EXTRA_ALLOW_MULTIPLE, false)) asked = shadowOf(activity).nextStartedActivityForResult
+        val picked = ClipData.newRawUri("", Uri.parse("content://files/another.json"))
+        picked.addItem(ClipData.Item(Uri.parse("content://files/another.tflite")))
+        shadowOf(activity).receiveResult(asked.intent, Activity.RESULT_OK, Intent().apply { clipData = picked })
+        wait("the new model") { activity.state.models!!.any { it.name == "another" && it.problem == null } }
+        pickModel(activity, "another")
+        wait("it is open") { opening.isNotEmpty() && copying.isNotEmpty() }
+        assertFalse(Looper.getMainLooper().thread in copying + opening)
     }
 
     @Test

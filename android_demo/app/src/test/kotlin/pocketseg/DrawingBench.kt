@@ -31,7 +31,7 @@ private class Finished(private val drawing: GlDrawing) : Graphics by drawing {
 /** The milliseconds of a 1280x720 frame's stages, drawn by the CPU and by OpenGL, as JSON into the file that is named. */
 fun main(arguments: Array<String>) {
     val size = Size(1280, 720)
-    val name = Golden.models().first { "pocketnet" in it }
+    val name = Golden.portraitModel()
     val photo = Golden.pixels("models/$name/photo")
     val pixels = IntArray(size.pixels).also { Grid.resize(Golden.size("models/$name/photo"), size).sampleArgb(photo, it) }
     val frames = Latest {}

@@ -37,6 +37,10 @@ object Media {
     /** An encoder that never ends. */
     var endless = false
 
+    /** What a decoder throws: at once, or with the first frame that it gives. */
+    var refusal: RuntimeException? = null
+    var decoderFails: RuntimeException? = null
+
     fun reset() {
         tracks = emptyList()
         written = mutableListOf()
@@ -45,6 +49,8 @@ object Media {
         queued = mutableListOf()
         failsAt = Int.MAX_VALUE
         endless = false
+        refusal = null
+        decoderFails = null
     }
 }
 
@@ -119,6 +125,7 @@ class FakeCodec {
         check(!started)
         this.format = format
         encoder = flags and MediaCodec.CONFIGURE_FLAG_ENCODE != 0
+        if (!encoder) Media.refusal?.let { throw it }
         if (encoder) {
             Media.encoderFormat = format
             val (width, height) = size()
@@ -178,6 +185,7 @@ class FakeCodec {
 
     @Implementation
     fun dequeueOutputBuffer(info: MediaCodec.BufferInfo, microseconds: Long): Int {
+        if (!encoder) Media.decoderFails?.let { throw it }
         check(started)
         if (!told) {
             told = true

@@ -3,6 +3,7 @@ package pocketseg
 import org.json.JSONObject
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertTrue
+import pocketseg.demo.ModelStore
 import pocketseg.model.Delegate
 import pocketseg.model.Device
 import pocketseg.model.ModelSpec
@@ -40,7 +41,7 @@ object Golden {
     fun asset(name: String) = file("src/main/assets/models/$name")
 
     /** The model of the portrait's tests and of the screenshots. */
-    fun portraitModel() = models().let { all -> all.firstOrNull { "pocketnet" in it } ?: all.first() }
+    fun portraitModel() = models().let { all -> all.firstOrNull { it == ModelStore.PREFERRED } ?: all.first() }
 
     fun spec(model: String) = ModelSpec.parse(asset("$model.json").readText(), "$model.json")
 

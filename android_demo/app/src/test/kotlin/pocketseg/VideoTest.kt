@@ -16,12 +16,18 @@ import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.annotation.Config
 import pocketseg.demo.Recording
+import pocketseg.demo.VideoSource
 import pocketseg.demo.convertVideo
 import pocketseg.live.Effect
+import pocketseg.live.Latest
 import pocketseg.live.Look
+import pocketseg.model.Problem
+import pocketseg.model.Trouble
 import pocketseg.pixels.Size
 import java.io.File
 import java.io.IOException
+import java.util.concurrent.LinkedBlockingQueue
+import java.util.concurrent.TimeUnit
 
 /** Converting and recording with fakes that keep to the contract of Android's codecs; no codec of a phone. */
 @RunWith(RobolectricTestRunner::class)
@@ -72,6 +78,19 @@ class VideoTest {
         assertTrue("$told", told == told.sorted() && told.first() >= 0 && told.last() in 80..100)
         assertEquals("whole", file.readText())
         nothingIsLeftOpen()
+    }
+
+    @Test
+    fun aDecoderThatThrowsIsAMessageAndNothingStaysOpen() {
+        for (fault in listOf<(RuntimeException) -> Unit>({ Media.refusal = it }, { Media.decoderFails = it })) {
+            Media.reset()
+            video(width = 34, height = 22, frames = 3)
+            fault(IllegalArgumentException("no such profile"))
+            val told = LinkedBlockingQueue<Trouble>()
+            VideoSource(context, uri).start(Latest {}, told::add)
+            assertEquals(Problem.VIDEO_FAILED, told.poll(20, TimeUnit.SECONDS)?.problem)
+            while (Media.open > 0) Thread.sleep(5) // the thread lets go of its decoder after it told
+        }
     }
 
     @Test
