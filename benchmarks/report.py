@@ -81,7 +81,7 @@ def presets() -> str:
         folder = ROOT / "keras_models" / "presets" / name
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         found = {title: figures["int8"] for title, figures in card["figures"].items()}
-        _, *classes = next(iter(found.values()))["class_iou"]
+        classes = [title for title in next(iter(found.values()))["class_iou"] if title != "background"]
         said = (
             f"{title} {100 * each['mean_iou' if classes[1:] else 'foreground_iou']:.1f}"
             for title, each in found.items()
