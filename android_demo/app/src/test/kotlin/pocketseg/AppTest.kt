@@ -59,10 +59,15 @@ import pocketseg.demo.openCamera
 import pocketseg.demo.openModel
 import pocketseg.demo.threadChoices
 import pocketseg.model.Delegate
+import pocketseg.model.Device
+import pocketseg.model.Segmenter
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.File
+import java.nio.ByteBuffer
 import java.util.concurrent.ConcurrentHashMap
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
 
 /** The app on Robolectric's Android: its own resources and views, drawn by Android's own graphics; no camera, no models. */
@@ -288,6 +293,26 @@ class AppTest : AppFixture() {
         assertNotNull(context.threadChoices(8, Delegate.GPU).single { it.value == 2 }.refusal)
         val files = listOf("a" to null, "b" to "b needs both files.").map { (name, problem) -> ModelFile(name, null, problem, false) { error("") } }
         assertEquals(listOf("It is already shown on the left.", "b needs both files."), context.modelChoices(files, taken = "a").map { it.refusal })
+    }
+
+    @Test
+    fun leavingTheAppDoesNotWaitForTheNetwork() {
+        val (entered, left) = List(2) { CountDownLatch(1) }
+        val answers = LinkedBlockingQueue<Boolean>()
+        openModel = { spec, _, delegate, threads ->
+            object : Segmenter by BrightSegmenter(spec, Device(delegate, threads)) {
+                override fun run(input: ByteBuffer, output: ByteBuffer) {
+                    entered.countDown()
+                    answers += left.await(2, TimeUnit.SECONDS)
+                }
+            }
+        }
+        val activity = launch()
+        choosePhoto(activity)
+        wait("the network") { entered.count == 0L }
+        controllers[0].pause().stop()
+        left.countDown()
+        assertEquals("onStop came back while the network ran", true, answers.poll(20, TimeUnit.SECONDS))
     }
 
     @Test
