@@ -12,8 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import markdown
-from benchmarks.machine import RESULTS, write
+from benchmarks import machine, markdown
 from keras_models import command
 from keras_models.command import UserError
 
@@ -42,14 +41,13 @@ def main(argv: list[str] | None = None) -> None:
         command_line = ["java", "-Xmx2g", "-Dgolden=build/golden", "-cp", classpath.read_text().strip()]
         subprocess.run([*command_line, "pocketseg.DrawingBenchKt", str(out)], cwd=DEMO, check=True)
         found = json.loads(out.read_text())
-    write("drawing", found)
+    machine.write("drawing", found)
     for row in found["rows"]:
         print(f"{row['path']:12} {row['drawn']:9} {row['effect']:8} {row['median_ms']:6.1f} ms")
 
 
-def table() -> str:
+def table(result: dict) -> str:
     """The rows of docs/phone.md."""
-    result = json.loads((RESULTS / "drawing.json").read_text(encoding="utf-8"))
     steps = ("preprocessing_ms", "postprocessing_ms", "drawing_ms", "median_ms", "p90_ms")
     header = ["drawn by", "pixels", "effect", "frame in, model's input", "mask", "drawing", "all", "p90"]
     rows = [

@@ -20,6 +20,7 @@ from benchmarks import machine
 from benchmarks.sets import SETS, parse_set
 from keras_models import command, complexity, models
 from keras_models.command import UserError, option
+from keras_models.evaluate import main_figure
 
 ROOT = Path(__file__).parents[1]
 _FLAGS = ("dataset", "data_dir", "weights", "recipe", "seed", "precision")  # of the training, for the card
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         shutil.rmtree(place, ignore_errors=True)
         folder.rename(place)
     for name, measured in figures.items():
-        key = "mean_iou" if len(measured["int8"]["class_iou"]) > 2 else "foreground_iou"
+        key = main_figure(len(measured["int8"]["class_iou"]))
         ious = ", ".join(f"{form} {found[key]:.4f}" for form, found in measured.items())
         print(f"{name:16s} {key} {ious} on {measured['int8']['data']}, {measured['int8']['images']} photos")
     print(f"wrote {place}")
@@ -90,7 +91,7 @@ def _card(options: PresetOptions, source: Path, run: dict) -> dict:
     with (source / "history.csv").open(encoding="utf-8") as file:
         history = list(csv.DictReader(file))
     names = {split: run["data"][split] for split in ("train", "val")}
-    selected = "mean IoU" if len(run.get("classes", {}).get("names", ())) > 2 else "foreground IoU"
+    selected = main_figure(len(run.get("classes", {}).get("names", ()))).replace("_iou", " IoU")
     return {
         "name": options.name,
         "network": model.name,

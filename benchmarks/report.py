@@ -18,7 +18,7 @@ from benchmarks.machine import RESULTS
 from benchmarks.search import table as search_table
 from benchmarks.speed import table as speed_table
 from keras_models import command, models, registry
-from keras_models.evaluate import without_background
+from keras_models.evaluate import main_figure, without_background
 from keras_models.papers.report import as_markdown
 
 ROOT = Path(__file__).parents[1]
@@ -81,17 +81,15 @@ def presets() -> str:
         folder = ROOT / "keras_models" / "presets" / name
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         found = {title: figures["int8"] for title, figures in card["figures"].items()}
-        classes = [title for title in next(iter(found.values()))["class_iou"] if title != "background"]
-        said = (
-            f"{title} {100 * each['mean_iou' if classes[1:] else 'foreground_iou']:.1f}"
-            for title, each in found.items()
-        )
+        classes = next(iter(found.values()))["class_iou"]
+        key = main_figure(len(classes))
+        said = (f"{title} {100 * each[key]:.1f}" for title, each in found.items())
         size = (folder / f"{name}-int8.tflite").stat().st_size
         sides = "x".join(map(str, card["input_size"]))
         rows.append(
             [
                 f"`{name}`",
-                ", ".join(classes),
+                ", ".join(title for title in classes if title != "background"),
                 sides,
                 f"{card['parameters']:,}",
                 f"{size / 1024:.0f} KiB",
@@ -312,6 +310,11 @@ def speed() -> str:
     return speed_table(_read("speed"))
 
 
+def drawing() -> str:
+    """What the app's two ways to draw take, stage by stage."""
+    return drawing_table(_read("drawing"))
+
+
 def papers() -> str:
     """The papers' tables and the list of all networks, as `python -m keras_models.summary --json` writes them."""
     return "\n\n".join(as_markdown(table) for table in _read("summary"))
@@ -383,7 +386,7 @@ PAGES = {
         "packing": packing,
     },
     "docs/ablations.md": {"ablations": ablations, "search": search},
-    "docs/phone.md": {"drawing": drawing_table},
+    "docs/phone.md": {"drawing": drawing},
     "docs/networks.md": {"papers": papers, "deploy": deploy},
 }
 

@@ -270,13 +270,10 @@ def inputs(options: SearchOptions, candidates: list[Candidate], protocol: dict, 
     validation = data.load(options.dataset, options.data_dir, "val")
     protocol["inputs"] = f"{validation.title}, {len(validation)} photos"
     for preset, shape in PRESETS.items():
-        weights = models.load(preset).get_weights()
-        for candidate in candidates:
-            if candidate == Candidate(*shape, candidate.side):
-                model = candidate.build()
-                model.set_weights(weights)
-                print(f"{preset} at {candidate.side}x{candidate.side}", flush=True)
-                network = models.Predictor(preset, (candidate.side,) * 2, model.predict_on_batch, (), [])
+        for side in INPUTS:
+            if (candidate := Candidate(*shape, side)) in candidates:
+                print(f"{preset} at {side}x{side}", flush=True)
+                network = models.predictor(preset, (side, side))
                 keep(candidate, {"preset": {"name": preset, **measure(network, validation)}})
 
 

@@ -159,6 +159,11 @@ class Tally:
         return Result(figures, self.dataset.names, foreground_iou, np.array(self.image_iou), list(self.worst))
 
 
+def main_figure(classes: int) -> str:
+    """The key of the figure that a network is judged by: with more than two classes another one."""
+    return "mean_iou" if classes > 2 else "foreground_iou"
+
+
 def without_background(class_iou: dict[str, float | None]) -> float | None:
     """The mean IoU of the classes that are there, but for the background; None when no other is."""
     ious = [iou for name, iou in class_iou.items() if name != "background" and iou is not None]

@@ -84,7 +84,7 @@ def compare(
     UserError when either cannot be used, or when they differ in input size or classes.
     """
     from keras_models import metrics, models
-    from keras_models.evaluate import Lowest, Tally, batches
+    from keras_models.evaluate import Lowest, Tally, batches, main_figure
 
     floating, converted = models.predictor(against), models.predictor(model)
     spec = runtime.read_spec(model)
@@ -117,7 +117,7 @@ def compare(
             differing.add(value, Difference(i, (masks[0][i - first], masks[1][i - first]), ious))
     results = [tally.result() for tally in tallies]
     expected, found = (result.figures for result in results)
-    metric = "mean_iou" if len(dataset.class_names) > 2 else "foreground_iou"
+    metric = main_figure(len(dataset.class_names))
     figures = {
         "model": str(model),
         "against": str(against),
