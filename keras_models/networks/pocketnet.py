@@ -14,6 +14,7 @@ from keras import layers
 
 from keras_models import blocks
 from keras_models.data.augment import Augmentation
+from keras_models.networks import efficientnet
 from keras_models.registry import register
 from keras_models.training import methods
 from keras_models.training.recipes import AdamW, Recipe, Stage
@@ -37,7 +38,6 @@ class Shape:
 SHAPES = {
     "pocketnet_s": Shape(widths=(16, 32, 32, 48, 48), depths=(1, 3, 2), decoder=(32, 16, 0)),
     "pocketnet_m": Shape(widths=(16, 32, 64, 128, 160), depths=(1, 2, 3), decoder=(64, 32, 16)),
-    "pocketnet_l": Shape(widths=(32, 48, 96, 192, 256), depths=(2, 4, 4), decoder=(96, 48, 32)),
 }
 
 
@@ -174,6 +174,14 @@ RECIPES = {
             _scenes(224, 8, 4e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
+    "pretrained": Recipe(
+        "From an encoder that knows ImageNet: few epochs.",
+        (
+            _scenes(128, 6, 1.5e-3, 6e-4, warmup=1, augmentation=SETTLED),
+            _scenes(160, 5, 6e-4, 2e-4, augmentation=SETTLED),
+            _scenes(224, 4, 2e-4, 1e-6, augmentation=SETTLED),
+        ),
+    ),
     "longer": Recipe(
         "Further from trained weights: the same at growing sizes, milder where people are drawn finely.",
         (
@@ -206,7 +214,17 @@ def pocketnet_m(image, classes):
     return pocketnet(image, classes, SHAPES["pocketnet_m"])
 
 
-@register(parameters=1_576_993, macs=570_566_336, **_FACTS)
+@register(parameters=1_480_000, macs=0, **_FACTS)
 def pocketnet_l(image, classes):
-    """The most accurate, and the teacher of the others."""
-    return pocketnet(image, classes, SHAPES["pocketnet_l"])
+    """The most accurate, and the teacher of the others: PocketNet's decoder on features that begin from ImageNet.
+
+    Its layers take EfficientNet-Lite0's weights by `--weights`; see `networks.efficientnet`.
+    """
+    *skips, x = efficientnet.features(image, (1, 2, 2, 3, 2, 2, 0))
+    x = _context(_conv(x, 96, 1, name="narrow"), name="context")
+    x = blocks.bilinear_half_pixel(_conv(x, 96, 1, name="decode16_narrow"), 2, name="decode16_up")
+    fine = _conv(skips[3], 96, 1, act=False, name="decode16_fine")
+    x = blocks.relu(blocks.add([x, fine], name="decode16_add"), name="decode16_relu")
+    for width, skip, stride in zip((48, 32, 16), skips[2::-1], (8, 4, 2), strict=True):
+        x = _merge(x, skip, width, name=f"decode{stride}")
+    return blocks.bilinear_half_pixel(blocks.pointwise(x, classes, use_bias=True, name="head"), 2, name="logits_up")

@@ -37,6 +37,11 @@ class AdamW(Checked):
 
 
 @dataclass(frozen=True)
+class Muon(AdamW):
+    """AdamW, and Muon for the kernels of dense convolutions: at the same rates it needs fewer steps."""
+
+
+@dataclass(frozen=True)
 class SGD(Checked):
     """Momentum and L2 decay; none on depthwise kernels."""
 
@@ -159,7 +164,7 @@ class Auxiliary:
     target: str = "labels"
 
 
-OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "muon": Muon, "sgd": SGD}
 SCHEDULES = {"halve": Halve, "cosine": CosineDecay, "poly": PolynomialDecay, "step": StepDecay}
 LOSSES = {
     "cross_entropy": CrossEntropy,

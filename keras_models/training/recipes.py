@@ -29,6 +29,7 @@ from keras_models.training.parts import (
     Halve,
     Lovasz,
     LovaszBoundary,
+    Muon,
     Own,
     PolynomialDecay,
     StepDecay,
@@ -58,7 +59,7 @@ class Stage(Checked):
     )
     batch_size: int = option(60, least=1, help="photos per step")
     learning_rate: float = option(1e-3, above=0, help="highest learning rate")
-    optimizer: Adam | AdamW | SGD = field(default_factory=Adam)
+    optimizer: Adam | AdamW | Muon | SGD = field(default_factory=Adam)
     schedule: Halve | CosineDecay | PolynomialDecay | StepDecay = field(default_factory=Halve)
     loss: CrossEntropy | CrossEntropyIoU | Focal | Lovasz | LovaszBoundary | Own = field(default_factory=LovaszBoundary)
     auxiliary: Auxiliary | None = None

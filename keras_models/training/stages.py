@@ -10,6 +10,7 @@ import numpy as np
 from keras_models import losses, models, registry
 from keras_models.command import UserError
 from keras_models.training import recipes
+from keras_models.training.muon import Muon
 from keras_models.training.recipes import Stage
 
 EDGE_KERNEL = 5  # pixels: PortraitNet's code draws its boundary four wide
@@ -136,7 +137,8 @@ def optimizer_of(model: keras.Model, stage: Stage, steps: int) -> keras.Optimize
     if stage.ema:
         options |= {"use_ema": True, "ema_momentum": stage.ema}
     if isinstance(spec, recipes.AdamW):
-        optimizer = keras.optimizers.AdamW(weight_decay=spec.weight_decay, **options)
+        kind = Muon if isinstance(spec, recipes.Muon) else keras.optimizers.AdamW
+        optimizer = kind(weight_decay=spec.weight_decay, **options)
         spared = [variable for variable, factor in decay_factors(model, 0.0) if factor < 1]
         optimizer.exclude_from_weight_decay(spared)
         return optimizer
