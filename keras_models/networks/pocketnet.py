@@ -214,7 +214,7 @@ def pocketnet_m(image, classes):
     return pocketnet(image, classes, SHAPES["pocketnet_m"])
 
 
-@register(parameters=1_480_000, macs=0, **_FACTS)
+@register(parameters=1_330_705, macs=344_036_064, **_FACTS)
 def pocketnet_l(image, classes):
     """The most accurate, and the teacher of the others: PocketNet's decoder on features that begin from ImageNet.
 

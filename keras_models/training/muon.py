@@ -14,7 +14,7 @@ class Muon(keras.optimizers.AdamW):
     """AdamW, and in its place Muon for the kernels of dense convolutions but the stem's.
 
     A kernel (height, width, inputs, outputs) is taken as a matrix of height * width * inputs rows and `outputs`
-    columns. Depthwise kernels, those of one output or of a photo's three channels, biases and normalisation are AdamW's.
+    columns. Depthwise kernels, those of one output or of three inputs, biases and normalisation are AdamW's.
     """
 
     def update_step(self, gradient, variable, learning_rate):
