@@ -103,7 +103,7 @@ def registry_row():
 
 
 def drawn(count: int, seed: int) -> list[Candidate]:
-    """The presets' shapes at all inputs, l's at 224, and `count` others of the space."""
+    """The presets' shapes at all inputs, the largest at 224, and `count` others of the space."""
     known = [Candidate(*shape, side) for shape in PRESETS.values() for side in INPUTS]
     known.append(Candidate(WIDTHS[3], DEPTHS[3], 5, True, 3, 224))
     space = [

@@ -2,7 +2,8 @@
 
 Dense 3x3 convolutions where channels are few, separable 5x5 residual blocks where they are many, ReLU alone, channels
 in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is one
-partition of one delegate. `SHAPES` is the whole difference between the sizes; any number of classes takes the same one.
+partition of one delegate. `SHAPES` is the whole difference between s and m. l and m160 have the same decoder on the
+features of EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
 """
 
 from __future__ import annotations
@@ -192,6 +193,17 @@ RECIPES = {
     ),
 }
 
+SMALLER = {
+    **RECIPES,
+    "pretrained": Recipe(
+        "From an encoder that knows ImageNet: few epochs, up to 160x160.",
+        (
+            _scenes(128, 6, 1.5e-3, 6e-4, warmup=1, augmentation=SETTLED),
+            _scenes(160, 10, 6e-4, 1e-6, augmentation=SETTLED),
+        ),
+    ),
+}
+
 _FACTS = {
     "input_size": (224, 224),
     "classes": 1,
@@ -222,9 +234,24 @@ def pocketnet_l(image, classes):
     """
     *skips, x = efficientnet.features(image, (1, 2, 2, 3, 2, 2, 0))
     x = _context(_conv(x, 96, 1, name="narrow"), name="context")
-    x = blocks.bilinear_half_pixel(_conv(x, 96, 1, name="decode16_narrow"), 2, name="decode16_up")
-    fine = _conv(skips[3], 96, 1, act=False, name="decode16_fine")
+    return _decode(x, skips, classes, (96, 48, 32, 16))
+
+
+@register(parameters=518_849, macs=119_637_168, **_FACTS | {"input_size": (160, 160), "recipes": SMALLER})
+def pocketnet_m160(image, classes):
+    """As fast as m, smaller input: EfficientNet-Lite0's first eleven blocks, then PocketNet's own at stride 32."""
+    *skips, x = efficientnet.features(image, (1, 2, 2, 3, 1, 0, 0))
+    y = _conv(_depthwise(x, 5, strides=2, name="stage5_down"), 128, 1, name="stage5_widen")
+    for i in range(2):
+        y = _separable_block(y, 5, name=f"stage5_block{i + 1}")
+    return _decode(_context(y, name="context"), [*skips, x], classes, (64, 32, 16, 16))
+
+
+def _decode(x, skips, classes, widths):
+    """Logits of features at stride 32 and of those at strides 2 to 16; `widths` at strides 16, 8, 4 and 2."""
+    x = blocks.bilinear_half_pixel(_conv(x, widths[0], 1, name="decode16_narrow"), 2, name="decode16_up")
+    fine = _conv(skips[3], widths[0], 1, act=False, name="decode16_fine")
     x = blocks.relu(blocks.add([x, fine], name="decode16_add"), name="decode16_relu")
-    for width, skip, stride in zip((48, 32, 16), skips[2::-1], (8, 4, 2), strict=True):
+    for width, skip, stride in zip(widths[1:], skips[2::-1], (8, 4, 2), strict=True):
         x = _merge(x, skip, width, name=f"decode{stride}")
     return blocks.bilinear_half_pixel(blocks.pointwise(x, classes, use_bias=True, name="head"), 2, name="logits_up")
