@@ -103,15 +103,26 @@ def pocketnet(image, classes, shape: Shape):
         for i in range(shape.depths[1] if stage == 4 else 0):
             x = _separable_block(x, shape.kernel_size, name=f"stage4_block{i + 1}")
         skips.append(x)
-    x = _conv(_depthwise(x, shape.kernel_size, strides=2, name="stage5_down"), shape.widths[4], 1, name="stage5_widen")
-    for i in range(shape.depths[2]):
-        x = _separable_block(x, shape.kernel_size, name=f"stage5_block{i + 1}")
+    x = _stage5(x, shape.widths[4], shape.depths[2], shape.kernel_size)
     x = _context(x, name="context") if shape.context else x
+    return _decode(x, skips, classes, (shape.widths[3], *shape.decoder))
 
-    x = blocks.bilinear_half_pixel(_conv(x, shape.widths[3], 1, name="decode16_narrow"), 2, name="decode16_up")
-    x = blocks.relu(blocks.add([x, skips[3]], name="decode16_add"), name="decode16_relu")
+
+def _stage5(x, width, depth, kernel_size=5):
+    x = _conv(_depthwise(x, kernel_size, strides=2, name="stage5_down"), width, 1, name="stage5_widen")
+    for i in range(depth):
+        x = _separable_block(x, kernel_size, name=f"stage5_block{i + 1}")
+    return x
+
+
+def _decode(x, skips, classes, widths):
+    """Logits of features at stride 32 and of those at strides 2 to 16; `widths` at strides 16 to 2, 0 where it ends."""
+    width, *finer = widths
+    x = blocks.bilinear_half_pixel(_conv(x, width, 1, name="decode16_narrow"), 2, name="decode16_up")
+    fine = skips[3] if skips[3].shape[-1] == width else _conv(skips[3], width, 1, act=False, name="decode16_fine")
+    x = blocks.relu(blocks.add([x, fine], name="decode16_add"), name="decode16_relu")
     stride = 16
-    for width, skip in zip(shape.decoder, skips[2::-1], strict=True):
+    for width, skip in zip(finer, skips[2::-1], strict=True):
         if width:
             stride //= 2
             x = _merge(x, skip, width, name=f"decode{stride}")
@@ -239,19 +250,7 @@ def pocketnet_l(image, classes):
 
 @register(parameters=518_849, macs=119_637_168, **_FACTS | {"input_size": (160, 160), "recipes": SMALLER})
 def pocketnet_m160(image, classes):
-    """As fast as m, smaller input: EfficientNet-Lite0's first eleven blocks, then PocketNet's own at stride 32."""
+    """As fast as m, smaller input: EfficientNet-Lite0's first nine blocks, then PocketNet's own at stride 32."""
     *skips, x = efficientnet.features(image, (1, 2, 2, 3, 1, 0, 0))
-    y = _conv(_depthwise(x, 5, strides=2, name="stage5_down"), 128, 1, name="stage5_widen")
-    for i in range(2):
-        y = _separable_block(y, 5, name=f"stage5_block{i + 1}")
-    return _decode(_context(y, name="context"), [*skips, x], classes, (64, 32, 16, 16))
-
-
-def _decode(x, skips, classes, widths):
-    """Logits of features at stride 32 and of those at strides 2 to 16; `widths` at strides 16, 8, 4 and 2."""
-    x = blocks.bilinear_half_pixel(_conv(x, widths[0], 1, name="decode16_narrow"), 2, name="decode16_up")
-    fine = _conv(skips[3], widths[0], 1, act=False, name="decode16_fine")
-    x = blocks.relu(blocks.add([x, fine], name="decode16_add"), name="decode16_relu")
-    for width, skip, stride in zip(widths[1:], skips[2::-1], (8, 4, 2), strict=True):
-        x = _merge(x, skip, width, name=f"decode{stride}")
-    return blocks.bilinear_half_pixel(blocks.pointwise(x, classes, use_bias=True, name="head"), 2, name="logits_up")
+    deepest = _context(_stage5(x, width=128, depth=2), name="context")
+    return _decode(deepest, [*skips, x], classes, (64, 32, 16, 16))
