@@ -30,14 +30,18 @@ def main(argv: list[str] | None = None) -> None:
     if Path(options.output).suffix != ".keras":
         raise UserError(f"The output must end in .keras. Received: {options.output}")
     command.load_keras()
-    from keras_models import pytorch
+    from keras_models import pytorch, registry
 
     model = pytorch.load(options.network, options.file)
     with command.whole_file(options.output) as temporary:
         model.save(temporary)
+    if registry.network(options.network).task == "classification":
+        following = f"train pocketnet_l --weights {options.output} --dataset folder --data-dir DIR"
+    else:
+        following = f"evaluate {options.output} --dataset eg1800 --data-dir DIR"
     print(
         f"{options.network}: {len(model.weights)} tensors, {model.count_params():,} values -> {options.output}\n"
-        f"next: python -m keras_models.evaluate {options.output} --dataset eg1800 --data-dir DIR"
+        f"next: python -m keras_models.{following}"
     )
 
 
