@@ -118,8 +118,12 @@ def _card(options: PresetOptions, source: Path, run: dict) -> dict:
 def _command(options: dict) -> str:
     """The command of the run, with the names of files and folders alone."""
     flags = [f"--{name.replace('_', '-')} {Path(str(options[name])).name}" for name in _FLAGS if options.get(name)]
-    changes = [f"--{name.replace('_', '-')} {value}" for name, value in options.get("changes", {}).items()]
+    changes = [f"--{name.replace('_', '-')} {_as_typed(value)}" for name, value in options.get("changes", {}).items()]
     return " ".join(["python -m keras_models.train", options["network"], *flags, *changes])
+
+
+def _as_typed(value) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _began_from(weights: str | None) -> dict | None:

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -358,6 +359,18 @@ def test_paper_recipe_is_the_published_one(capsys):
         assert (stage["epochs"], stage["batch_size"], stage["learning_rate"]) == (300, 60, 1e-3)
         assert [fraction * stage["epochs"] for fraction in stage["schedule"]["at"]] == pytest.approx([150, 250])
         assert (stage["loss"]["kernel"], stage["optimizer"]["weight_decay"]) == (7, 5e-4)
+
+
+@pytest.mark.parametrize(
+    "card", sorted(Path(keras_models.__file__).parent.glob("presets/*/card.json")), ids=lambda card: card.parent.name
+)
+def test_the_command_on_a_presets_card_can_be_typed(card, capsys):
+    facts = json.loads(card.read_text(encoding="utf-8"))
+    words = shlex.split(facts["command"])
+    assert words[:3] == ["python", "-m", "keras_models.train"]
+    assert train.main([*words[3:], "--print-recipe"]) == 0
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert [s["epochs"] for s in stages] == [s["epochs"] for s in facts["recipe"]["stages"]]
 
 
 def test_trained_weights_are_tuned_gently():
