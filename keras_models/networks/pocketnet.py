@@ -209,8 +209,8 @@ SMALLER = {
     "pretrained": Recipe(
         "From an encoder that knows ImageNet: few epochs, up to 160x160.",
         (
-            _scenes(128, 6, 1.5e-3, 6e-4, warmup=1, augmentation=SETTLED),
-            _scenes(160, 10, 6e-4, 1e-6, augmentation=SETTLED),
+            _scenes(128, 4, 1.5e-3, 8e-4, warmup=1, augmentation=SETTLED),
+            _scenes(160, 8, 8e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
 }
