@@ -2,7 +2,7 @@
 
 Dense 3x3 convolutions where channels are few, separable 5x5 residual blocks where they are many, ReLU alone, channels
 in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is one
-partition of one delegate. `SHAPES` is the whole difference between s and m. l and m160 have the same decoder on the
+partition of one delegate. `SHAPES` is the whole difference between s and m. l has the same decoder on the
 features of EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
 """
 
@@ -204,17 +204,6 @@ RECIPES = {
     ),
 }
 
-SMALLER = {
-    **RECIPES,
-    "pretrained": Recipe(
-        "From an encoder that knows ImageNet: few epochs, up to 160x160.",
-        (
-            _scenes(128, 4, 1.5e-3, 8e-4, warmup=1, augmentation=SETTLED),
-            _scenes(160, 8, 8e-4, 1e-6, augmentation=SETTLED),
-        ),
-    ),
-}
-
 _FACTS = {
     "input_size": (224, 224),
     "classes": 1,
@@ -246,11 +235,3 @@ def pocketnet_l(image, classes):
     *skips, x = efficientnet.features(image, (1, 2, 2, 3, 2, 2, 0))
     x = _context(_conv(x, 96, 1, name="narrow"), name="context")
     return _decode(x, skips, classes, (96, 48, 32, 16))
-
-
-@register(parameters=518_849, macs=119_637_168, **_FACTS | {"input_size": (160, 160), "recipes": SMALLER})
-def pocketnet_m160(image, classes):
-    """As fast as m, smaller input: EfficientNet-Lite0's first nine blocks, then PocketNet's own at stride 32."""
-    *skips, x = efficientnet.features(image, (1, 2, 2, 3, 1, 0, 0))
-    deepest = _context(_stage5(x, width=128, depth=2), name="context")
-    return _decode(deepest, [*skips, x], classes, (64, 32, 16, 16))
