@@ -2,8 +2,8 @@
 
 Dense 3x3 convolutions where channels are few, separable 5x5 residual blocks where they are many, ReLU alone, channels
 in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is one
-partition of one delegate. `SHAPES` is the whole difference between s and m. l has the same decoder on the
-features of EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
+partition of one delegate. `SHAPES` is the whole difference between s and m; l has the same decoder on the features of
+EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
 """
 
 from __future__ import annotations
@@ -103,16 +103,11 @@ def pocketnet(image, classes, shape: Shape):
         for i in range(shape.depths[1] if stage == 4 else 0):
             x = _separable_block(x, shape.kernel_size, name=f"stage4_block{i + 1}")
         skips.append(x)
-    x = _stage5(x, shape.widths[4], shape.depths[2], shape.kernel_size)
+    x = _conv(_depthwise(x, shape.kernel_size, strides=2, name="stage5_down"), shape.widths[4], 1, name="stage5_widen")
+    for i in range(shape.depths[2]):
+        x = _separable_block(x, shape.kernel_size, name=f"stage5_block{i + 1}")
     x = _context(x, name="context") if shape.context else x
     return _decode(x, skips, classes, (shape.widths[3], *shape.decoder))
-
-
-def _stage5(x, width, depth, kernel_size=5):
-    x = _conv(_depthwise(x, kernel_size, strides=2, name="stage5_down"), width, 1, name="stage5_widen")
-    for i in range(depth):
-        x = _separable_block(x, kernel_size, name=f"stage5_block{i + 1}")
-    return x
 
 
 def _decode(x, skips, classes, widths):
