@@ -1,8 +1,8 @@
 """Every network through the compiler: `python -m benchmarks.deploy`, or with some networks' names.
 
-A network of less than 5 M parameters is trained for a moment on drawings, becomes int8 and is compared with its float
-self; a larger one becomes float32. Each in a process of its own, at a small input. Writes results/deploy.json, in which
-the networks that are not named keep their rows.
+A segmenter of less than 5 M parameters is trained for a moment on drawings, becomes int8 and is compared with its float
+self; a larger one, and a classifier, becomes float32. Each in a process of its own, at a small input. Writes
+results/deploy.json, in which the networks that are not named keep their rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tflite import graph, inspect
 from tflite.graph import check, rewrite
 from tflite.quantize import converter, repair
 
-INT8_BELOW = 5_000_000  # parameters; larger networks are converted to float32
+INT8_BELOW = 5_000_000  # parameters
 CALIBRATION = 32  # drawings; with eight, channel equalisation hangs on what few of them happen to show
 
 
@@ -62,12 +62,18 @@ def main(argv: list[str] | None = None) -> None:
             machine.write("deploy", {"networks": [rows[name] for name in names() if name in rows]})
 
 
+def becomes_int8(name: str) -> bool:
+    """Whether the network is trained on drawings and quantized; the others are converted to float32."""
+    row = registry.network(name)
+    return row.task == "segmentation" and row.parameters < INT8_BELOW
+
+
 def measure(name: str) -> dict:
     """The row of one network; `reason` says why it could not be converted, if it could not."""
     keras.utils.set_random_seed(0)
     model = build(name, input_size=small.size_of(name))
     row = {"network": name, "height": model.input_shape[1], "width": model.input_shape[2]}
-    if registry.network(name).parameters < INT8_BELOW:
+    if becomes_int8(name):
         form = row["form"] = "int8"
         images, labels = small.drawn(4, model)
         row["untrained_foreground_iou"] = small.foreground_iou(model, images, labels)

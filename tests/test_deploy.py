@@ -14,7 +14,7 @@ from keras_models import registry
 from tests import small
 
 NAMES = keras_models.names()
-SMALL = [name for name in NAMES if registry.network(name).parameters < deploy.INT8_BELOW]
+SMALL = [name for name in NAMES if deploy.becomes_int8(name)]
 # Stages and ablations that differ from another network in widths, dilations or the number of blocks alone: they are
 # converted, but not trained before.
 VARIANTS = [
