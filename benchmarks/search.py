@@ -50,7 +50,7 @@ class SearchOptions:
     """The command's flags."""
 
     step: str = option(positional=True, choices=STEPS, help="what to do, see above")
-    candidates: int = option(12, least=1, help="how many are drawn from the space, beside the registered shapes")
+    candidates: int = option(12, least=1, help="how many are drawn from the space, beside the known shapes")
     seed: int = option(0, least=0, help="which ones are drawn, and of the training")
     best: int = option(4, least=1, help="train: how many candidates")
     dataset: str = option("mix", metavar="KIND", help="train: kind of dataset")

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     with command.whole_file(options.output) as temporary:
         model.save(temporary)
     if registry.network(options.network).task == "classification":
-        following = f"train pocketnet_l --weights {options.output} --dataset folder --data-dir DIR"
+        following = f"train pocketnet_l --weights {options.output} --recipe pretrained --dataset folder --data-dir DIR"
     else:
         following = f"evaluate {options.output} --dataset eg1800 --data-dir DIR"
     print(
