@@ -1,4 +1,4 @@
-"""Copy models into the app's assets: the presets of less than 1 MiB, and the `.tflite` files on the command line.
+"""Copy models into the app's assets: the presets of less than 2 MiB, and the `.tflite` files on the command line.
 
 Each .tflite needs its spec (.json) beside it. Run by build_apk.sh and by Gradle; uses Python's standard library alone.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "keras_models" / "presets"
 ASSETS = Path(__file__).resolve().parent / "app" / "src" / "main" / "assets" / "models"
-LARGEST = 1 << 20  # bytes of a preset that everybody who installs the app carries; a larger one is named
+LARGEST = 2 << 20  # bytes of a preset that everybody who installs the app carries; a larger one is named
 
 
 def presets() -> list[Path]:

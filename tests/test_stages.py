@@ -3,13 +3,15 @@
 import dataclasses
 import json
 
+import cv2
 import keras
 import numpy as np
 import pytest
 
 from keras_models import data, losses, models, registry, train
 from keras_models.command import UserError
-from keras_models.data import pipeline
+from keras_models.data import drawings, pipeline
+from keras_models.data.augment import Augmentation
 from keras_models.training import parts, recipes, stages
 from keras_models.training.muon import orthogonal
 from keras_models.training.recipes import Auxiliary, CrossEntropy, Recipe, Stage
@@ -181,20 +183,18 @@ def test_consistency_is_nothing_for_equal_photos_and_something_for_others():
     assert other > equal
 
 
-def test_a_teacher_has_its_share_of_the_loss_void_pixels_too(tmp_path):
+def test_a_teacher_has_its_share_of_the_loss_void_pixels_too():
     teacher, student = network(), network()
     teacher.set_weights([weight + 0.3 for weight in teacher.get_weights()])
-    teacher.save(tmp_path / "teacher.keras")
-    path = str(tmp_path / "teacher.keras")
-    stage = dataclasses.replace(STAGE, teacher=path, teacher_weight=0.25, learning_rate=1e-12)
+    stage = dataclasses.replace(STAGE, teacher="teacher.keras", teacher_weight=0.25, learning_rate=1e-12)
     fitted = stages.compiled(student, stage, 1)
-    taught = float(losses.consistency(teacher(IMAGES), student(IMAGES)))
+    logits = keras.ops.convert_to_numpy(teacher(IMAGES))
+    taught = float(losses.consistency(logits, student(IMAGES)))
     assert taught > 0.01
     labelled = float(losses.cross_entropy(LABELS, student(IMAGES)))
     void = np.full_like(LABELS, 255)
-    assert loss_of(fitted, IMAGES, (LABELS, LABELS)) == pytest.approx(0.75 * labelled + 0.25 * taught, rel=1e-4)
-    assert loss_of(fitted, IMAGES, (void, void)) == pytest.approx(0.25 * taught, rel=1e-4)
-    assert {id(v) for v in fitted.trainable_variables} == {id(v) for v in student.trainable_variables}
+    assert loss_of(fitted, IMAGES, (LABELS, logits)) == pytest.approx(0.75 * labelled + 0.25 * taught, rel=1e-4)
+    assert loss_of(fitted, IMAGES, (void, logits)) == pytest.approx(0.25 * taught, rel=1e-4)
 
 
 def test_distillation_of_one_logit_is_the_cross_entropy_less_the_teachers_entropy():
@@ -204,12 +204,37 @@ def test_distillation_of_one_logit_is_the_cross_entropy_less_the_teachers_entrop
     assert float(losses.consistency(target, found)) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_a_teacher_is_built_at_the_students_size_and_others_are_refused(tmp_path):
-    registry.network("pocketnet_s").build(1, 64).save(tmp_path / "s.keras")
-    stage = dataclasses.replace(STAGE, teacher=str(tmp_path / "s.keras"))
-    assert stages.teacher_of(stage, registry.network("pocketnet_m").build(1, 96)).output_shape == (None, 96, 96, 1)
-    with pytest.raises(UserError, match=r"makes 1 channel.* 3 channel"):
+def test_a_teacher_sees_photos_at_its_own_size_and_one_of_other_classes_is_refused(tmp_path):
+    path = str(tmp_path / "s.keras")
+    teacher = registry.network("pocketnet_s").build(1, 64)
+    teacher.save(path)
+    stage = dataclasses.replace(STAGE, teacher=path)
+    photos = np.random.default_rng(0).integers(0, 256, (2, 96, 32, 3)).astype("uint8")
+    found = stages.teacher_of(stage, registry.network("pocketnet_m").build(1, (96, 32)))(photos)
+    own = teacher.predict_on_batch(np.stack([cv2.resize(photo, (64, 64)) for photo in photos]))
+    assert found.shape == (2, 96, 32, 1) and found.dtype == np.float32
+    assert found[..., 0] == pytest.approx(np.stack([cv2.resize(each, (32, 96)) for each in own]), abs=1e-4)
+    with pytest.raises(UserError, match=r"s.keras gives 1 channel.* pocketnet_m 3:.*background, "):
         stages.teacher_of(stage, registry.network("pocketnet_m").build(3, 64))
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_batch_ends_with_what_the_teacher_says_of_the_photos_that_the_network_sees(pairs):
+    samples = [drawings.draw(i) for i in range(8)]
+    batches = pipeline.training_batches(
+        samples,
+        (32, 32),
+        (16, 16),
+        4,
+        Augmentation(),
+        seed=0,
+        pairs=pairs,
+        heads=3,
+        teacher=lambda x: x[:, ::2, ::2] / np.float32(2),
+    )
+    images, (labels, again, taught) = next(iter(batches))
+    assert labels.shape == again.shape == (4, 16, 16, 1)
+    assert np.array_equal(taught, images[:, ::2, ::2, -3:] / np.float32(2))
 
 
 def test_class_weights_are_the_inverse_logarithm_of_the_frequency():

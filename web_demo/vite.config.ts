@@ -10,7 +10,7 @@ const staticFiles = join(root, 'public');
 
 const BEST = 'pocketnet-m';
 
-const LARGEST = 1 << 20; // bytes of a preset that every visitor's browser keeps; a larger one is named
+const LARGEST = 2 << 20; // bytes of a preset that every visitor's browser keeps; a larger one is named
 
 /** The files named after `vite build --`, then the presets' .tflite files, with their specs; the page opens the first. */
 function models(): { tflite: string; spec: Record<string, unknown> }[] {

@@ -9,6 +9,7 @@ resolution is the blur that it brings, and JPEG's rounding is its decoder's own.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -40,6 +41,7 @@ def training_batches(
     seed: int,
     first_epoch: int = 0,
     heads: int = 1,
+    teacher: Callable[[np.ndarray], np.ndarray] | None = None,
 ):
     """Endless batches as `pipeline.training_batches` makes them, as tensors of the Keras backend.
 
@@ -53,6 +55,9 @@ def training_batches(
     order, change = pipeline.Order(samples, batch_size, seed), _compiled(photos, input_size, augmentation)
     rows, columns = pipeline.subsampled(label_size, input_size)
 
+    def logits(images):
+        return ops.convert_to_tensor(teacher(ops.convert_to_numpy(images)))
+
     def batch(number):
         epoch, step = first_epoch + number // order.steps, number % order.steps
         rng = np.random.default_rng((seed, epoch, step))
@@ -60,7 +65,7 @@ def training_batches(
         images, labels = change(draw(augmentation, photos.size, input_size, index, order, rng))
         if tuple(label_size) != tuple(input_size):
             labels = ops.take(ops.take(labels, rows, axis=1), columns, axis=2)
-        return images, labels if heads == 1 else (labels,) * heads
+        return images, pipeline.targets(images, labels, heads, teacher and logits)
 
     return pipeline.py_dataset(batch, None)
 

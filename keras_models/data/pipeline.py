@@ -124,15 +124,17 @@ def training_batches(
     pairs: bool = False,
     edge_class: int = 0,
     heads: int = 1,
+    teacher: Callable[[np.ndarray], np.ndarray] | None = None,
     share: tuple[int, int] = (0, 1),
 ):
     """Endless batches of (images, labels): uint8 (batch, height, width, 3) and (batch, height, width, 1).
 
     With `pairs` an image has six channels: the warped photo, and the same in other colours. `edge_class` is the width
     in pixels of the band inside the foreground's boundary that becomes the label 2, or 0. With `heads` above 1 the
-    labels come as often, one for each output of a model. `Order` says what an epoch is. Order and augmentation of epoch
-    e follow from `seed` and e alone, on every backend, so a run that starts again at `first_epoch` sees what it would
-    have seen.
+    labels come as often, one for each output of a model; with a `teacher` the last are its logits, float32 (batch,
+    height, width, channels), for the images that the model sees. `Order` says what an epoch is. Order and augmentation
+    of epoch e follow from `seed` and e alone, on every backend, so a run that starts again at `first_epoch` sees what
+    it would have seen.
     `share`: number and count of the processes that divide each batch among them (not on TensorFlow).
     """
     order = Order(samples, batch_size, seed)
@@ -155,7 +157,7 @@ def training_batches(
         places = range(step * batch_size + number * part, step * batch_size + (number + 1) * part)
         chosen = zip(places, order.epoch(epoch)[places.start : places.stop], strict=True)
         images, labels = (np.stack(part) for part in zip(*(sample(epoch, *i) for i in chosen), strict=True))
-        return images, labels if heads == 1 else (labels,) * heads
+        return images, targets(images, labels, heads, teacher)
 
     if _backend() != "tensorflow":
         return py_dataset(batch, None)
@@ -172,11 +174,27 @@ def training_batches(
         image, labels = tf.numpy_function(sample, [epoch, place, index], (tf.uint8, tf.uint8))
         labels = tf.ensure_shape(labels, (*label_size, 1))
         image = tf.ensure_shape(image, (*input_size, 6 if pairs else 3))
-        return image, labels if heads == 1 else (labels,) * heads
+        return image, labels
+
+    if teacher:
+        taught = teacher(np.zeros((1, *input_size, 3), np.uint8)).shape[1:]
+
+    def logits(images):
+        return tf.ensure_shape(tf.numpy_function(teacher, [images], tf.float32), (batch_size, *taught))
+
+    def learned(images, labels):
+        return images, targets(images, labels, heads, teacher and logits)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     dataset = epochs.flat_map(epoch_indices).map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(2)
+    return dataset.batch(batch_size, drop_remainder=True).map(learned).prefetch(2)
+
+
+def targets(images, labels, heads: int, teacher: Callable | None):
+    """What a model of so many outputs learns of a batch: see `training_batches`."""
+    if teacher:
+        return (*(labels,) * (heads - 1), teacher(images[..., -3:]))
+    return labels if heads == 1 else (labels,) * heads
 
 
 def evaluation_batches(

@@ -184,6 +184,7 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
         "seed": plan.seed * 1000 + number,
         "first_epoch": first_epoch,
         "heads": len(fitted.outputs),
+        "teacher": teacher_of(stage, network) if stage.teacher else None,
     }
     if plan.augment_on == "device":
         batches = on_device.training_batches(samples, **options, **sizes)

@@ -47,8 +47,8 @@ class Stage(Checked):
     between the predictions for a photo and for its altered colours, of networks with two classes or more. edge_class:
     pixels; the band of that width inside the foreground's boundary becomes a third class. ema: the momentum of a moving
     average of the weights, which is then what is validated and saved; 0 is none. clip_norm: the largest norm of all
-    gradients together; 0 is no limit. teacher: a preset, run folder or `.keras` file whose predictions for the same
-    pixels, void ones too, are learned beside the labels: `teacher_weight` is their share of the loss.
+    gradients together; 0 is no limit. teacher: a preset, run folder, `.keras` or `.tflite` file whose predictions for
+    the same pixels, void ones too, are learned beside the labels: `teacher_weight` is their share of the loss.
     """
 
     epochs: int = option(60, least=1, help="epochs of each stage")

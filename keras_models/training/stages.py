@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections.abc import Callable
 
+import cv2
 import keras
 import numpy as np
 
 from keras_models import losses, models, registry
 from keras_models.command import UserError
+from keras_models.data.images import prepare_image
 from keras_models.training import recipes
 from keras_models.training.muon import Muon
 from keras_models.training.recipes import Stage
@@ -61,18 +65,15 @@ def compiled(model: keras.Model, stage: Stage, steps: int, precision: str = "flo
     if stage.auxiliary:
         fitted = keras.Model(model.input, [model.output, model.get_layer(stage.auxiliary.layer).output])
         terms.append((_auxiliary_loss(stage.auxiliary), stage.auxiliary.weight))
-    if stage.teacher:
-        teacher = models.copy(teacher_of(stage, model), precision)
-        teacher.trainable = False
-        taught = keras.ops.concatenate([model.output, teacher(model.input, training=False)], axis=-1)
-        fitted = keras.Model(model.input, [*keras.tree.flatten(fitted.outputs), taught])
-        terms.append((_consistency_loss, stage.teacher_weight))
     if stage.consistency_weight:
         pair = keras.Input((*model.input_shape[1:3], 6), name="pair")
         heads = keras.tree.flatten(fitted(pair[..., 3:]))
         both = keras.ops.concatenate([heads[0], model(pair[..., :3])], axis=-1)
         fitted = keras.Model(pair, [*heads, both])
         terms.append((_consistency_loss, stage.consistency_weight))
+    if stage.teacher:  # the last head: its labels are the teacher's logits
+        fitted = keras.Model(fitted.input, [*keras.tree.flatten(fitted.outputs), fitted.outputs[0]])
+        terms.append((_teacher_loss, stage.teacher_weight))
     if len(terms) == 1:
         loss, weights = terms[0][0], None
     else:
@@ -98,31 +99,33 @@ def _auxiliary_loss(auxiliary: recipes.Auxiliary):
     return loss
 
 
-def teacher_of(stage: Stage, model: keras.Model) -> keras.Model:
-    """The stage's teacher at the size of `model`, whose pixels and classes it must have; UserError where it has not.
+def teacher_of(stage: Stage, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """The stage's teacher: float32 logits at the output size of `model` of uint8 RGB photos (batch, height, width, 3).
 
-    A registered network is built anew at that size, with the teacher's weights.
+    It looks at the photos at its own size, whatever theirs: a network sees best at the size it was trained for.
+    UserError where it has not the channels of `model`.
     """
-    teacher = models.load(stage.teacher)
-    models.require_segmenter(teacher, stage.teacher)
-    if activation := models.final_activation(teacher):
-        raise UserError(f"{stage.teacher} ends in a {activation}; a teacher gives logits.")
-    channels, size = teacher.output_shape[-1], model.input_shape[1:3]
-    if teacher.input_shape != model.input_shape and teacher.name in registry.names():
-        built = registry.network(teacher.name).build(channels, size)
-        models.transfer(teacher, built)
-        teacher = built
-    if (teacher.input_shape, teacher.output_shape) != (model.input_shape, model.output_shape):
+    teacher, size, channels = models.predictor(stage.teacher), model.output_shape[1:3], model.output_shape[-1]
+    alone = threading.Lock()  # batches may be made by several threads
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        images = np.stack([prepare_image(image, teacher.input_size) for image in images])
+        with alone:
+            found = teacher.logits(images)
+        resized = [cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in found]
+        return np.float32(resized).reshape(len(images), *size, found.shape[-1])
+
+    taught = logits(np.zeros((1, *model.input_shape[1:3], 3), np.uint8)).shape[-1]
+    if taught != channels:
         raise UserError(
-            f"{stage.teacher} makes {_shapes(teacher)}, {model.name} {_shapes(model)}: a teacher needs the same sizes "
-            "and classes."
+            f"{stage.teacher} gives {taught} channel(s) of logits, {model.name} {channels}: a teacher needs the same "
+            f"classes. Its own are: {', '.join(teacher.class_names[:6])}."
         )
-    return keras.Model(teacher.inputs, teacher.outputs[0], name=f"{teacher.name}_teacher")
+    return logits
 
 
-def _shapes(model: keras.Model) -> str:
-    (height, width), (rows, columns, channels) = model.input_shape[1:3], model.output_shape[1:]
-    return f"{channels} channel(s) of {rows}x{columns} from {height}x{width}"
+def _teacher_loss(y_true, y_pred):
+    return losses.consistency(y_true, y_pred)[None]  # see `losses._Loss.call`
 
 
 def _consistency_loss(y_true, y_pred):
