@@ -201,7 +201,7 @@ RECIPES = {
         "Further from trained weights at the larger sizes alone, where small people are seen.",
         (
             _scenes(160, 7, 1e-3, 3e-4, warmup=1, augmentation=SETTLED),
-            _scenes(224, 7, 3e-4, 1e-6, augmentation=SETTLED),
+            _scenes(224, 5, 3e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
 }

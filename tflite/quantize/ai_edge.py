@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from keras_models.command import UserError
+from tflite.quantize.compact import compact
 
 INSTALL = "pip install 'pocketseg[ai-edge-quantizer]'"
 
@@ -32,7 +33,7 @@ def quantize(floating: bytes, inputs: Iterable[np.ndarray], io: str, keep_float:
     are (the file calls the last one `quantize.RESULT`). Raises UserError when the engine refuses the model.
     """
     try:
-        return _with_io(_quantize(floating, inputs, keep_float), io)
+        return compact(_with_io(_quantize(floating, inputs, keep_float), io))
     except Exception as error:  # the engine raises errors of many kinds
         raise UserError(f"ai-edge-quantizer refused the model: {str(error).strip()[-500:]}") from error
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_models.command import UserError
 from tflite.graph import Graph, to_tensorflow
+from tflite.quantize.compact import compact
 
 MODES = ("int8", "int16", "float32", "float16", "dynamic")
 RESULT = "PartitionedCall"  # what the converter calls the last layer
@@ -59,7 +60,7 @@ def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str
             content = converter.convert()
     except Exception as error:  # the converter raises whatever its C++ side throws
         raise UserError(_refusal(graph, function, str(error))) from error
-    return content
+    return compact(content)
 
 
 def _refusal(graph: Graph, function, said: str) -> str:
