@@ -108,8 +108,9 @@ def _card(options: PresetOptions, source: Path, run: dict) -> dict:
         "epochs": len(history),
         "training_hours": round(sum(float(row["seconds"]) for row in history) / 3600, 2),
         "command": _command(run["options"]),
-        "recipe": run["recipe"],
-        "began_from": _began_from(run["options"].get("weights")),
+        "recipe": run["recipe"] | {"stages": [_portable(stage) for stage in run["recipe"]["stages"]]},
+        "began_from": _behind(run["options"].get("weights")),
+        "taught_by": _behind(run["recipe"]["stages"][-1].get("teacher")),
         "versions": run["versions"],
         "machine": machine.describe(),
     }
@@ -123,16 +124,21 @@ def _command(options: dict) -> str:
 
 
 def _as_typed(value) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else Path(str(value)).name
 
 
-def _began_from(weights: str | None) -> dict | None:
-    """What a preset that the run began with had behind it; another model by its name; None for a run from nothing."""
-    if weights is None:
+def _portable(stage: dict) -> dict:
+    return stage | {"teacher": stage["teacher"] and Path(stage["teacher"]).name}
+
+
+def _behind(model: str | None) -> dict | None:
+    """What a preset that the run began with or learned from had behind it; another model by its name; None for none."""
+    if model is None:
         return None
-    card = models.find(weights).with_name("card.json")
+    path = Path(model) if Path(model).suffix == ".tflite" else models.find(model)
+    card = path.with_name("card.json")
     if not card.is_file():
-        return {"name": Path(weights).name}
+        return {"name": Path(model).name}
     facts = json.loads(card.read_text(encoding="utf-8"))
     return {name: facts.get(name) for name in ("name", "command", "epochs", "training_hours", "recipe", "began_from")}
 
