@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from keras_models import blocks, registry
+from keras_models import blocks, models, registry
 from keras_models.networks import deeplabv3plus, eoam, improved_deeplabv3plus, pocketnet
 from keras_models.training import methods
 from keras_models.training.recipes import AdamW, CosineDecay, CrossEntropy, Lovasz, LovaszBoundary, Muon, Stage
@@ -103,6 +103,7 @@ def pocketnet_m_to_stride_4(image, classes):
 
 
 _DEEPLAB = "improved_deeplabv3plus"
+_TEACHER = str(models.find("pocketnet-l").with_name("pocketnet-l-int8.tflite"))
 _POCKET = replace(SHORT, loss=methods.POCKET.stages[0].loss, clip_norm=1.0)
 _SCENES = pocketnet.SCENES
 _PASTE = replace(methods.MILD, paste=_SCENES.paste)
@@ -247,7 +248,7 @@ TABLES = {
             Row("decoder to stride 4", "pocketnet_m", builder=pocketnet_m_to_stride_4),
             Row("growing sizes", "pocketnet_m", sizes=(2 / 3, 1.0)),
             Row("Muon", "pocketnet_m", changes={"optimizer": Muon(weight_decay=1e-2)}),
-            Row("taught by pocketnet-l, too", "pocketnet_m", changes={"teacher": "pocketnet-l"}),
+            Row("taught by pocketnet-l, too", "pocketnet_m", changes={"teacher": _TEACHER}),
         ),
         _POCKET,
         split="val",
