@@ -57,7 +57,7 @@ def test_presets_and_named_models_become_the_assets_and_old_ones_go(copy_models,
     preset = write_model(tmp_path / "presets" / "a", "a-int8")
     mine = write_model(tmp_path / "elsewhere", "mine")
     write_model(tmp_path / "assets", "old")
-    (write_model(tmp_path / "presets" / "large", "large-int8")).write_bytes(bytes(1 << 20))
+    (write_model(tmp_path / "presets" / "large", "large-int8")).write_bytes(bytes(copy_models.LARGEST))
     assert copy_models.main([str(mine)]) == 0
     names = sorted(path.name for path in (tmp_path / "assets").iterdir())
     assert names == ["a-int8.json", "a-int8.tflite", "mine.json", "mine.tflite"]
