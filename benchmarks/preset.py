@@ -135,11 +135,9 @@ def _behind(model: str | None) -> dict | None:
     """What a preset that the run began with or learned from had behind it; another model by its name; None for none."""
     if model is None:
         return None
-    path = Path(model) if Path(model).suffix == ".tflite" else models.find(model)
-    card = path.with_name("card.json")
-    if not card.is_file():
+    facts = models.card(model)
+    if not facts:
         return {"name": Path(model).name}
-    facts = json.loads(card.read_text(encoding="utf-8"))
     return {name: facts.get(name) for name in ("name", "command", "epochs", "training_hours", "recipe", "began_from")}
 
 

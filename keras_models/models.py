@@ -51,6 +51,13 @@ def find(source: str | Path) -> Path:
     )
 
 
+def card(source: str | Path) -> dict:
+    """What the card.json beside a model says, nothing without one; `source` as for `predictor`, and its UserError."""
+    path = Path(source) if Path(source).suffix == ".tflite" else find(source)
+    file = path.with_name("card.json")
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
 def load(source: str | Path, input_size: tuple[int, int] | None = None) -> keras.Model:
     """The network of a preset's name, a run folder or a `.keras` file, not compiled.
 

@@ -195,6 +195,7 @@ def test_a_teacher_has_its_share_of_the_loss_void_pixels_too():
     void = np.full_like(LABELS, 255)
     assert loss_of(fitted, IMAGES, (LABELS, logits)) == pytest.approx(0.75 * labelled + 0.25 * taught, rel=1e-4)
     assert loss_of(fitted, IMAGES, (void, logits)) == pytest.approx(0.25 * taught, rel=1e-4)
+    assert {id(v) for v in fitted.trainable_variables} == {id(v) for v in student.trainable_variables}
 
 
 def test_distillation_of_one_logit_is_the_cross_entropy_less_the_teachers_entropy():

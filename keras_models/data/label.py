@@ -298,10 +298,7 @@ def labeller(source: str, classes: bool = False) -> Labeller:
 
 def _licence(source: str) -> str:
     """What the card beside a model says."""
-    path = Path(source) if source.endswith(".tflite") else km.models.find(source)
-    card = path.parent / "card.json"
-    licence = json.loads(card.read_text(encoding="utf-8")).get("licence") if card.is_file() else None
-    return licence or "not stated; that of its training data holds"
+    return km.models.card(source).get("licence") or "not stated; that of its training data holds"
 
 
 def _mediapipe(path: Path) -> Labeller:
