@@ -6,6 +6,7 @@ a bias in every convolution, S2 blocks in a chain where SINet has them side by s
 
 from keras_models import blocks
 from keras_models.registry import register
+from keras_models.training import methods
 from keras_models.training.recipes import Adam, LovaszBoundary, Recipe, Stage, StepDecay
 
 LEVEL_2 = ((24, (3, 5)),)  # width, and kernel sizes of the two chained S2 blocks: p modules
@@ -37,7 +38,7 @@ CODE = Recipe(
     paper="EOAM",
     status="not reproducible",
     reason="p=q=1 gives the 0.021M; 0.061G stands beside multiply-accumulates, which are 0.026G",
-    recipes={"code": CODE},
+    recipes={"code": CODE, "mixed": methods.mixed(edge_class=5)},
 )
 def eoam(image, classes):
     """The poster's three classes, with the background first as everywhere here: background, portrait, edge area."""

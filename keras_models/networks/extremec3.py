@@ -67,11 +67,7 @@ RECIPES = {
     ),
     "pocket": Recipe(
         "For a CPU: growing input sizes, AdamW, cosine, cross-entropy plus soft IoU, milder augmentation.",
-        (
-            methods.pocket(112, 70, 1e-2, 4e-3, warmup=2),
-            methods.pocket(160, 20, 5e-3, 2e-3),
-            methods.pocket(224, 8, 2.5e-3, 1e-5),
-        ),
+        methods.growing((112, 70), (160, 20), (224, 8)),
     ),
     "drawings": methods.drawings(methods.pocket(112, 5, 1e-2, 2e-3, warmup=1), methods.pocket(224, 1, 2e-3, 1e-5)),
 }

@@ -152,7 +152,7 @@ def sinet_encoder(image, classes):
     multiple=32,
     paper=AUTHORS,
     reason=LATER,
-    recipes={"code": CODE},
+    recipes={"code": CODE, "mixed": methods.mixed()},
     published=_published,
 )
 def sinet(image, classes):

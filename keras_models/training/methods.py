@@ -43,6 +43,20 @@ def pocket(
     )
 
 
+def growing(*sizes: tuple[int, int], pasted: float = 0.0, **others) -> tuple[Stage, ...]:
+    """Stages of growing input sizes and falling rates: `sizes` are three pairs of a side and the epochs at it.
+
+    pasted: the probability that people of other photos are pasted in. `others` changes every stage.
+    """
+    rates = (1e-2, 4e-3), (5e-3, 2e-3), (2.5e-3, 1e-5)
+    stages = [
+        pocket(size, epochs, *rate, warmup=2 if i == 0 else 0)
+        for i, ((size, epochs), rate) in enumerate(zip(sizes, rates, strict=True))
+    ]
+    augmentation = dataclasses.replace(MILD, paste=pasted)
+    return tuple(dataclasses.replace(stage, augmentation=augmentation, **others) for stage in stages)
+
+
 def drawings(*stages: Stage) -> Recipe:
     """A recipe for the built-in drawings."""
     stages = stages or (pocket(128, 5, 1e-2, 1e-4, warmup=1),)
@@ -53,6 +67,14 @@ POCKET = Recipe(
     "For any network: AdamW, cosine, cross-entropy plus soft IoU, mild augmentation.",
     (pocket(None, 60, 5e-3, 1e-5, warmup=2),),
 )
+
+def mixed(**others) -> Recipe:
+    """For a mix of datasets, from new weights; `others` changes every stage."""
+    return Recipe(
+        "Ours, for a mix of some four thousand photos: growing input sizes, people pasted in, averaged weights.",
+        growing((128, 24), (160, 7), (224, 8), pasted=0.2, ema=0.998, clip_norm=1.0, **others),
+    )
+
 
 TUNE = Recipe(
     "From trained weights, for any network: its own size, low learning rates, averaged weights.",
