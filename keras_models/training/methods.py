@@ -72,8 +72,8 @@ POCKET = Recipe(
 def mixed(**others) -> Recipe:
     """For a mix of datasets, from new weights; `others` changes every stage."""
     return Recipe(
-        "Ours, for a mix of some six thousand photos: growing input sizes, people pasted in, averaged weights.",
-        growing((128, 20), (160, 5), (224, 5), pasted=0.2, ema=0.998, clip_norm=1.0, **others),
+        "Ours, for a mix of some six thousand photos: growing input sizes, people pasted in.",
+        growing((128, 20), (160, 5), (224, 5), pasted=0.2, clip_norm=1.0, **others),
     )
 
 
