@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,9 @@ class PresetOptions:
     use: str = option(metavar="TEXT", help="what the preset is for")
     limits: str = option(metavar="TEXT", help="what it cannot do")
     sets: tuple[str, ...] = option(metavar=SETS, help="photos to measure on")
+    convert: str = option(
+        "--quantize int8", metavar="FLAGS", help="how convert makes the int8 file, as '--quantize qat'"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         shutil.copyfile(source / "model.keras", weights)
         card = _card(options, source, run)
         _write(folder, card)  # the converter takes name, classes and licence from it
-        _run(ROOT / "tflite" / "convert.py", weights, "--quantize", "int8", *trained_on, "-o", int8)
+        _run(ROOT / "tflite" / "convert.py", weights, *shlex.split(options.convert), *trained_on, "-o", int8)
         _run("-m", "tflite.verify", int8, "--against", weights, *trained_on, "--split", "val")
         figures = {}
         for name, data in measured_on.items():
@@ -166,7 +170,9 @@ def _write(folder: Path, card: dict) -> None:
 
 
 def _run(*arguments) -> None:
-    subprocess.run([sys.executable, *map(str, arguments)], check=True, cwd=ROOT)
+    finished = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT)
+    if finished.returncode:
+        raise UserError(f"{arguments[0]} {arguments[1]} ended with {finished.returncode}; no preset was written.")
 
 
 if __name__ == "__main__":

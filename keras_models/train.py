@@ -138,8 +138,7 @@ def resume(options: TrainOptions) -> int:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{folder}/run.json is of another version, or damaged ({error!r}). Begin anew.") from error
     began = dataclasses.replace(began, resume=str(folder), data_dir=options.data_dir or began.data_dir)
-    if "epochs" in options.changes:
-        recipe = recipe.changed(options.changes)
+    recipe = recipe.changed(options.changes)
     if options.print_recipe:
         print(json.dumps(to_json(recipe), indent=2))
         return 0
@@ -152,6 +151,7 @@ def resume(options: TrainOptions) -> int:
             raise UserError(f"{folder} has finished {state['epoch']} epochs of stage {state['stage']} already.")
         runs.say_what_changed(run)
         _say_whether_the_recipe_changed(began, run)
+        began = dataclasses.replace(began, changes=began.changes | options.changes)
         keras.utils.set_random_seed(began.seed)
         plan = dataclasses.replace(_plan(began, recipe, training, validation), spread=spread)
         if spread.rank:

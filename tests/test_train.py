@@ -122,6 +122,10 @@ def test_a_resumed_run_with_dropout_is_equal_to_an_unbroken_one(folder, tmp_path
     assert any(np.issubdtype(array.dtype, np.integer) for array in ours["model"])  # the seeds' state
     assert train.main(["--resume", str(broken), "--epochs", "4"]) == 0  # longer than planned
     assert [int(row["epoch"]) for row in rows(broken)] == [1, 2, 3, 4]
+    assert json.loads((broken / "run.json").read_text())["options"]["changes"]["epochs"] == 4  # for whoever repeats it
+    capsys.readouterr()
+    assert train.main(["--resume", str(broken)]) == 0
+    assert "another than when the run began" not in capsys.readouterr().out
 
 
 def in_two_stages(folder):
