@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 import shutil
 import subprocess
 import sys
@@ -37,9 +36,7 @@ class PresetOptions:
     use: str = option(metavar="TEXT", help="what the preset is for")
     limits: str = option(metavar="TEXT", help="what it cannot do")
     sets: tuple[str, ...] = option(metavar=SETS, help="photos to measure on")
-    convert: str = option(
-        "--quantize int8", metavar="FLAGS", help="how convert makes the int8 file, as '--quantize qat'"
-    )
+    limit: float = option(0.5, least=0, metavar="POINTS", help="largest loss of IoU by int8, as of verify")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,8 +64,8 @@ def main(argv: list[str] | None = None) -> int:
         shutil.copyfile(source / "model.keras", weights)
         card = _card(options, source, run)
         _write(folder, card)  # the converter takes name, classes and licence from it
-        _run(ROOT / "tflite" / "convert.py", weights, *shlex.split(options.convert), *trained_on, "-o", int8)
-        _run("-m", "tflite.verify", int8, "--against", weights, *trained_on, "--split", "val")
+        _run(ROOT / "tflite" / "convert.py", weights, "--quantize", "int8", *trained_on, "-o", int8)
+        _run("-m", "tflite.verify", int8, "--against", weights, *trained_on, "--split", "val", "--limit", options.limit)
         figures = {}
         for name, data in measured_on.items():
             worst = [

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_models import blocks
 from keras_models.command import UserError
 from tests.small import photos
 from tests.test_classes import make_scenes
@@ -74,6 +75,21 @@ def test_the_layer_that_differs_comes_first(place, laid_out):
     first = layers.measure(place / "net.tflite", wrong, inputs)[0]
     assert first["layer"] == "features_1_relu"
     assert first["added"] > 0.2
+
+
+def test_of_a_layer_in_several_steps_the_last_is_compared(tmp_path):
+    keras.utils.set_random_seed(3)
+    image = keras.Input((*SIZE, 3))
+    x = keras.layers.Rescaling(1 / 128, -1)(image)
+    detail, prediction = (keras.layers.Conv2D(2, 3, padding="same", name=name)(x) for name in ("detail", "prediction"))
+    gated = blocks.attention_gate(detail, prediction, name="gate")  # its doubt: a softmax, a maximum, a difference
+    images = photos(4, SIZE)
+    made = rewrite.rewrite(graph.read(keras.Model(image, gated)), images)
+    (tmp_path / "gate.tflite").write_bytes(converter.to_tflite(made, "int8", images))
+    rows = layers.measure(tmp_path / "gate.tflite", made, list(converter.calibration_inputs(images)))
+    [doubt] = [row for row in rows if row["layer"] == "gate_doubt"]
+    assert doubt["operation"] == "SUB"
+    assert doubt["loss"] < 0.1
 
 
 def test_values_beyond_the_calibrated_range_are_counted(laid_out, tmp_path):

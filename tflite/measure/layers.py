@@ -17,6 +17,7 @@ from tflite.quantize.converter import RESULT
 
 FEW = 50  # calibration photos; fewer leave the ranges to chance
 MOVES = ("reshape", "transpose")  # these compute nothing
+COPIES = ("RESHAPE", "TRANSPOSE", "QUANTIZE", "DEQUANTIZE")  # nor do these of the file
 CLIPPED = 0.01  # share of a tensor's values at the ends of its range from which the range is too narrow
 
 
@@ -38,18 +39,20 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
     interpreter = runtime.load_interpreter(path, delegates=False, keep_tensors=True)
     tensors = {int(details["index"]): details for details in interpreter.get_tensor_details()}
     operations = interpreter._get_ops_details()
-    node_of = {}
+    holder = {}  # of each node, the tensor of what it computes: of its operations the last, the others lead to it
     for operation in operations:
         for index in map(int, operation["outputs"]):
             name = tensors[index]["name"].split(";")[0].split("/")[0]
             if name.split(":")[0] == RESULT and "QUANTIZE" not in operation["op_name"]:
                 name = graph.output
             node = graph.nodes.get(name)
-            if node and node.op != "labels" and tuple(tensors[index]["shape"]) == (1, *node.shape):
-                node_of[index] = node.name
-    if len(set(node_of.values())) < len(operations) / 2:
+            fits = node and node.op != "labels" and tuple(tensors[index]["shape"]) == (1, *node.shape)
+            if fits and (node.name not in holder or operation["op_name"] not in COPIES):
+                holder[node.name] = index
+    node_of = {index: name for name, index in holder.items()}
+    if len(node_of) < len(operations) / 2:
         raise runtime.ModelError(
-            f"{path} cannot be compared layer by layer: only {len(set(node_of.values()))} of its {len(operations)} "
+            f"{path} cannot be compared layer by layer: only {len(node_of)} of its {len(operations)} "
             f"operations have a layer's name in {graph.name!r}. Was it made from another network, or another program?"
         )
     float_network, sums, own, clipped = to_tensorflow(graph, every=True), {}, {}, dict.fromkeys(node_of, 0.0)
@@ -70,7 +73,7 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
             wanted *= factor
             beyond = np.abs(wanted - found) > tensors[index]["quantization"][0]
             clipped[index] += float((_columns(_at_ends(tensors[index], stored)) * beyond).mean()) / len(inputs)
-        given = {node_of[index]: values for index, values in computed.items()}  # the last is what others read
+        given = {node_of[index]: values for index, values in computed.items()}
         for index, values in computed.items():
             wanted = _columns(np.asarray(_from_inputs(graph, graph.nodes[node_of[index]], given, image)))
             own[index] = own.get(index, 0) + _products(_columns(values), wanted)
