@@ -180,7 +180,8 @@ def plot(rows: list[dict], sets: list[str], path: Path) -> None:
     figure = Figure(figsize=(4 * len(sets), 4), layout="constrained")
     panels = figure.subplots(1, len(sets), squeeze=False)[0]
     slowest = max(row["frame_ms"] for row in rows)
-    colors, greys = cycle(("#d64818", "#1b7f8c", "#7a9e1f", "#8a4fa3", "#b58900")), cycle(("#5c5c5c", "#9a9a9a"))
+    ours = ("#d64818", "#1b7f8c", "#7a9e1f", "#8a4fa3", "#b58900", "#2f5fb3", "#c2578f")
+    colors, greys = cycle(ours), cycle(("#5c5c5c", "#9a9a9a"))
     marks = [("o", next(colors)) if row["ours"] else ("s", next(greys)) for row in rows]
     for panel, name in zip(panels, sets, strict=True):
         for row, (mark, color) in zip(rows, marks, strict=True):
