@@ -89,8 +89,6 @@ def main(argv: list[str] | None = None) -> int:
 def _card(options: PresetOptions, source: Path, run: dict) -> dict:
     model = models.load(source)
     counted = complexity.count(model)
-    with (source / "history.csv").open(encoding="utf-8") as file:
-        history = list(csv.DictReader(file))
     names = {split: run["data"][split] for split in ("train", "val")}
     selected = main_figure(len(run.get("classes", {}).get("names", ()))).replace("_iou", " IoU")
     return {
@@ -106,14 +104,23 @@ def _card(options: PresetOptions, source: Path, run: dict) -> dict:
         "selected_on": f"{_counted(names['val'])}, best epoch by {selected}",
         "classes": run.get("classes", {}),
         "seed": run["options"]["seed"],
+        **_training(source, run),
+        "taught_by": _behind(run["recipe"]["stages"][-1].get("teacher")),
+        "versions": run["versions"],
+        "machine": machine.describe(),
+    }
+
+
+def _training(source: Path, run: dict) -> dict:
+    """How long, by which command and recipe, and from what the run in the folder `source` was trained."""
+    with (source / "history.csv").open(encoding="utf-8") as file:
+        history = list(csv.DictReader(file))
+    return {
         "epochs": len(history),
         "training_hours": round(sum(float(row["seconds"]) for row in history) / 3600, 2),
         "command": _command(run["options"]),
         "recipe": run["recipe"] | {"stages": [_portable(stage) for stage in run["recipe"]["stages"]]},
         "began_from": _behind(run["options"].get("weights")),
-        "taught_by": _behind(run["recipe"]["stages"][-1].get("teacher")),
-        "versions": run["versions"],
-        "machine": machine.describe(),
     }
 
 
@@ -133,12 +140,15 @@ def _portable(stage: dict) -> dict:
 
 
 def _behind(model: str | None) -> dict | None:
-    """What a preset that the run began with or learned from had behind it; another model by its name; None for none."""
+    """What a preset or run that this one began with or learned from had behind it; another model by its name."""
     if model is None:
         return None
+    folder = Path(model)
+    if (folder / "run.json").is_file():
+        return {"name": folder.name, **_training(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")))}
     facts = models.card(model)
     if not facts:
-        return {"name": Path(model).name}
+        return {"name": folder.name}
     return {name: facts.get(name) for name in ("name", "command", "epochs", "training_hours", "recipe", "began_from")}
 
 

@@ -186,6 +186,7 @@ def _load(options: TrainOptions) -> tuple[data.Dataset, data.Dataset]:
 
 def _plan(options: TrainOptions, recipe: Recipe, training: data.Dataset, validation: data.Dataset):
     """Each stage with its network, built and checked against the data."""
+    from keras_models import models
     from keras_models.training import loop
 
     stages = []
@@ -197,8 +198,12 @@ def _plan(options: TrainOptions, recipe: Recipe, training: data.Dataset, validat
             raise UserError(str(error)) from error
         loop.check_fits(stage, model, training)
         stages.append((stage, model))
-    place = options.data_dir and str(Path(options.data_dir).resolve())  # found again from anywhere
-    facts = {"options": dataclasses.asdict(options) | {"data_dir": place, "resume": None}, "recipe": to_json(recipe)}
+    named = options.weights is None or options.weights in models.preset_names()
+    places = {  # found again from anywhere
+        "data_dir": options.data_dir and str(Path(options.data_dir).resolve()),
+        "weights": options.weights if named else str(Path(options.weights).resolve()),
+    }
+    facts = {"options": dataclasses.asdict(options) | places | {"resume": None}, "recipe": to_json(recipe)}
     limit = None if options.cache_gb is None else int(options.cache_gb * 1e9)
     return loop.Plan(
         tuple(stages),

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import keras_models
+from benchmarks import preset
 from keras_models import build, data, models, registry, train
 from keras_models.command import UserError
 from keras_models.training import loop, runs, stages
@@ -59,6 +60,18 @@ def test_run_folder_holds_what_later_commands_need(whole):
     assert (whole / "preview.png").is_file()
     assert any((whole / "logs").rglob("events*"))
     assert models.load(whole).name == "extremec3_coarse"
+
+
+def test_what_a_run_began_from_is_found_from_anywhere(options, whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(whole.parent)
+    further = tmp_path / "further"
+    assert train.main([*options, "--epochs", "1", "--weights", "whole", "--output", str(further)]) == 0
+    monkeypatch.chdir(tmp_path)
+    run = json.loads((further / "run.json").read_text())
+    assert run["options"]["weights"] == str(whole)
+    behind = preset._training(further, run)["began_from"]  # for a preset's card
+    assert (behind["name"], behind["epochs"], behind["began_from"]) == ("whole", 3, None)
+    assert behind["command"].startswith("python -m keras_models.train extremec3_coarse --dataset folder")
 
 
 class Stopped(KeyboardInterrupt):
