@@ -134,6 +134,7 @@ def resume(options: TrainOptions) -> int:
     run = runs.read_run(folder)
     try:
         recipe = from_json(Recipe, run["recipe"])
+        recipe.stages[0]  # there is one
         began = TrainOptions(**{name: _tuple(value) for name, value in run["options"].items()})
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{folder}/run.json is of another version, or damaged ({error!r}). Begin anew.") from error
