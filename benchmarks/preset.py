@@ -21,8 +21,10 @@ from benchmarks.sets import SETS, parse_set
 from keras_models import command, complexity, models
 from keras_models.command import UserError, option
 from keras_models.evaluate import main_figure
+from keras_models.training import runs
 
 ROOT = Path(__file__).parents[1]
+_TRAINING = ("command", "epochs", "training_hours", "recipe", "began_from")  # of a card: how the weights came about
 _FLAGS = ("dataset", "data_dir", "weights", "recipe", "seed", "precision")  # of the training, for the card
 
 
@@ -52,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     source, measured_on = Path(options.run), dict(_split(text) for text in options.sets)
     if not (source / "model.keras").is_file() or not (source / "run.json").is_file():
         raise UserError(f"{source} is no finished run: it needs model.keras and run.json.")
-    run = json.loads((source / "run.json").read_text(encoding="utf-8"))
+    run = runs.read_run(source)
     trained_on = ["--dataset", run["options"]["dataset"]]
     if run["options"]["data_dir"]:
         trained_on += ["--data-dir", str(Path(run["options"]["data_dir"]).resolve())]
@@ -143,13 +145,10 @@ def _behind(model: str | None) -> dict | None:
     """What a preset or run that this one began with or learned from had behind it; another model by its name."""
     if model is None:
         return None
+    if facts := models.card(model):
+        return {name: facts.get(name) for name in ("name", *_TRAINING)}
     folder = Path(model)
-    if (folder / "run.json").is_file():
-        return {"name": folder.name, **_training(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")))}
-    facts = models.card(model)
-    if not facts:
-        return {"name": folder.name}
-    return {name: facts.get(name) for name in ("name", "command", "epochs", "training_hours", "recipe", "began_from")}
+    return {"name": folder.name} | (_training(folder, runs.read_run(folder)) if (folder / "run.json").is_file() else {})
 
 
 def _counted(names: list[str]) -> str:

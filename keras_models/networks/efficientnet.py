@@ -14,10 +14,10 @@ from keras_models.pytorch import Published
 from keras_models.registry import register
 from keras_models.training import methods
 
-# channels, repeats, strides, kernel size; all but the first expand to six times their input
+# channels, repeats, strides, kernel size
 STAGES = ((16, 1, 1, 3), (24, 2, 2, 3), (40, 2, 2, 5), (80, 3, 2, 3), (112, 3, 1, 5), (192, 4, 2, 5), (320, 1, 1, 3))
-EXPANSION = 6
 WHOLE = tuple(repeats for _, repeats, _, _ in STAGES)
+EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)  # of each stage's blocks, to so many times their input
 
 
 def _bn(x, *, act=True, name):
@@ -25,29 +25,32 @@ def _bn(x, *, act=True, name):
     return layers.ReLU(6.0, name=f"{name}_relu6")(x) if act else x
 
 
-def _block(x, channels, strides, kernel_size, *, expand=True, name):
+def _block(x, channels, strides, kernel_size, expansion, *, name):
     """MobileNetV2's inverted residual, with TensorFlow's padding."""
-    y = _bn(blocks.pointwise(x, EXPANSION * x.shape[-1], name=f"{name}_expand"), name=f"{name}_expand") if expand else x
+    y = x
+    if expansion > 1:
+        y = _bn(blocks.pointwise(x, expansion * x.shape[-1], name=f"{name}_expand"), name=f"{name}_expand")
     y = layers.DepthwiseConv2D(kernel_size, strides, "same", use_bias=False, name=f"{name}_depthwise")(y)
     y = _bn(y, name=f"{name}_depthwise")
     y = _bn(blocks.pointwise(y, channels, name=f"{name}_project"), act=False, name=f"{name}_project")
     return blocks.add([x, y], name=f"{name}_add") if strides == 1 and x.shape[-1] == channels else y
 
 
-def features(image, repeats: tuple[int, ...] = WHOLE) -> list:
+def features(image, repeats: tuple[int, ...] = WHOLE, expansions: tuple[int, ...] = EXPANSIONS) -> list:
     """The last features at strides 2, 4, 8, 16 and 32 of `image` (batch, height, width, 3), RGB 0-255.
 
     `repeats`: how many blocks of each of the seven stages; fewer keep the names, so the weights, of the first ones.
+    `expansions`: of the blocks of each stage; smaller ones take weights by `keras_models.prune`.
     """
     x = layers.Rescaling(1 / 128, -127 / 128, name="normalise")(image)
     x = _bn(layers.Conv2D(32, 3, 2, "same", use_bias=False, name="stem")(x), name="stem")
     found, first = [], 0
-    for (channels, whole, stride, kernel_size), kept in zip(STAGES, repeats, strict=True):
+    for (channels, whole, stride, kernel_size), kept, expansion in zip(STAGES, repeats, expansions, strict=True):
         for i in range(kept):
             strides = stride if i == 0 else 1
             if strides == 2:
                 found.append(x)
-            x = _block(x, channels, strides, kernel_size, expand=first > 0, name=f"block{first + i}")
+            x = _block(x, channels, strides, kernel_size, expansion, name=f"block{first + i}")
         first += whole
     return [*found, x]
 

@@ -38,7 +38,7 @@ class Shape:
 
 SHAPES = {
     "pocketnet_s": Shape(widths=(16, 32, 32, 48, 48), depths=(1, 3, 2), decoder=(32, 16, 0)),
-    "pocketnet_m": Shape(widths=(16, 32, 64, 128, 160), depths=(1, 2, 3), decoder=(64, 32, 16)),
+    "pocketnet_plain": Shape(widths=(16, 32, 64, 128, 160), depths=(1, 2, 3), decoder=(64, 32, 16)),
 }
 
 
@@ -189,6 +189,14 @@ RECIPES = {
             _scenes(224, 4, 2e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
+    "pruned": Recipe(
+        "From a larger network's weights, pruned: growing sizes up to pocketnet_m's.",
+        (
+            _scenes(128, 12, 2e-3, 1e-3, warmup=1, augmentation=SETTLED),
+            _scenes(160, 14, 1e-3, 4e-4, augmentation=SETTLED),
+            _scenes(192, 16, 4e-4, 1e-6, augmentation=SETTLED),
+        ),
+    ),
     "longer": Recipe(
         "Further from trained weights: the same at growing sizes, milder where people are drawn finely.",
         (
@@ -223,9 +231,15 @@ def pocketnet_s(image, classes):
 
 
 @register(parameters=521_793, macs=190_611_808, **_FACTS)
+def pocketnet_plain(image, classes):
+    """The layers of the smallest, wider: for photos that leave no room for ImageNet's, and for training from nothing."""
+    return pocketnet(image, classes, SHAPES["pocketnet_plain"])
+
+
+@register(parameters=555_321, macs=123_947_264, **(_FACTS | {"input_size": (192, 192)}))
 def pocketnet_m(image, classes):
-    """The one to begin with."""
-    return pocketnet(image, classes, SHAPES["pocketnet_m"])
+    """The one to begin with: the most accurate, narrower, for photos of 192x192. `keras_models.prune` gives its weights."""
+    return _efficient(image, classes, (1, 2, 2, 3, 3, 2, 6), (80, 32, 16, 16))
 
 
 @register(parameters=1_330_705, macs=344_036_064, **_FACTS)
@@ -234,6 +248,10 @@ def pocketnet_l(image, classes):
 
     Its layers take EfficientNet-Lite0's weights by `--weights`; see `networks.efficientnet`.
     """
-    *skips, x = efficientnet.features(image, (1, 2, 2, 3, 2, 2, 0))
-    x = _context(_conv(x, 96, 1, name="narrow"), name="context")
-    return _decode(x, skips, classes, (96, 48, 32, 16))
+    return _efficient(image, classes, efficientnet.EXPANSIONS, (96, 48, 32, 16))
+
+
+def _efficient(image, classes, expansions, widths):
+    """Logits, by the first twelve blocks of EfficientNet-Lite0; `widths`: of the decoder at strides 16 to 2."""
+    *skips, x = efficientnet.features(image, (1, 2, 2, 3, 2, 2, 0), expansions)
+    return _decode(_context(_conv(x, widths[0], 1, name="narrow"), name="context"), skips, classes, widths)

@@ -48,13 +48,12 @@ def growing(*sizes: tuple[int, int], pasted: float = 0.0, **others) -> tuple[Sta
 
     pasted: the probability that people of other photos are pasted in. `others` changes every stage.
     """
-    rates = (1e-2, 4e-3), (5e-3, 2e-3), (2.5e-3, 1e-5)
-    stages = [
-        pocket(size, epochs, *rate, warmup=2 if i == 0 else 0)
-        for i, ((size, epochs), rate) in enumerate(zip(sizes, rates, strict=True))
-    ]
+    schedules = (1e-2, 4e-3, 2), (5e-3, 2e-3, 0), (2.5e-3, 1e-5, 0)  # highest and last rate, epochs of warm-up
     augmentation = dataclasses.replace(MILD, paste=pasted)
-    return tuple(dataclasses.replace(stage, augmentation=augmentation, **others) for stage in stages)
+    return tuple(
+        dataclasses.replace(pocket(size, epochs, *schedule), augmentation=augmentation, **others)
+        for (size, epochs), schedule in zip(sizes, schedules, strict=True)
+    )
 
 
 def drawings(*stages: Stage) -> Recipe:

@@ -39,7 +39,7 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
     interpreter = runtime.load_interpreter(path, delegates=False, keep_tensors=True)
     tensors = {int(details["index"]): details for details in interpreter.get_tensor_details()}
     operations = interpreter._get_ops_details()
-    holder = {}  # of each node, the tensor of what it computes: of its operations the last, the others lead to it
+    holders = {}  # of each node, the operation and its tensor of what it computes: the last, the others lead to it
     for operation in operations:
         for index in map(int, operation["outputs"]):
             name = tensors[index]["name"].split(";")[0].split("/")[0]
@@ -47,43 +47,45 @@ def measure(path: str | Path, graph: Graph, inputs: list[np.ndarray]) -> list[di
                 name = graph.output
             node = graph.nodes.get(name)
             fits = node and node.op != "labels" and tuple(tensors[index]["shape"]) == (1, *node.shape)
-            if fits and (node.name not in holder or operation["op_name"] not in COPIES):
-                holder[node.name] = index
-    node_of = {index: name for name, index in holder.items()}
-    if len(node_of) < len(operations) / 2:
+            if fits and (node.name not in holders or operation["op_name"] not in COPIES):
+                holders[node.name] = operation["op_name"], index
+    if len(holders) < len(operations) / 2:
         raise runtime.ModelError(
-            f"{path} cannot be compared layer by layer: only {len(node_of)} of its {len(operations)} "
+            f"{path} cannot be compared layer by layer: only {len(holders)} of its {len(operations)} "
             f"operations have a layer's name in {graph.name!r}. Was it made from another network, or another program?"
         )
-    float_network, sums, own, clipped = to_tensorflow(graph, every=True), {}, {}, dict.fromkeys(node_of, 0.0)
+    float_network, sums, own, clipped = to_tensorflow(graph, every=True), {}, {}, dict.fromkeys(holders, 0.0)
     for image in inputs:
         expected = float_network(image)
         details = interpreter.get_input_details()[0]
         interpreter.set_tensor(details["index"], runtime.stored(image, details))
         interpreter.invoke()
         computed = {}  # by the file, in the graph's units
-        for index, name in node_of.items():
+        for name, (_, index) in holders.items():
             stored = interpreter.get_tensor(index)
             found, wanted = (_columns(x) for x in (_real(tensors[index], stored), expected[name].numpy()))
             products = _products(found, wanted)
-            sums[index] = sums.get(index, 0) + products
+            sums[name] = sums.get(name, 0) + products
             factor = _factor(products)
             values = np.divide(found, factor, out=wanted.copy(), where=factor > 0)
-            computed[index] = values.reshape(1, *graph.nodes[name].shape).astype("float32")
+            computed[name] = values.reshape(1, *graph.nodes[name].shape).astype("float32")
             wanted *= factor
             beyond = np.abs(wanted - found) > tensors[index]["quantization"][0]
-            clipped[index] += float((_columns(_at_ends(tensors[index], stored)) * beyond).mean()) / len(inputs)
-        given = {node_of[index]: values for index, values in computed.items()}
-        for index, values in computed.items():
-            wanted = _columns(np.asarray(_from_inputs(graph, graph.nodes[node_of[index]], given, image)))
-            own[index] = own.get(index, 0) + _products(_columns(values), wanted)
-    rows = []
-    for operation in operations:
-        for index in map(int, operation["outputs"]):
-            name = node_of.get(index)
-            if name and graph.nodes[name].op not in MOVES:
-                figures = {"loss": _loss(sums[index]), "added": _loss(own[index]), "clipped": clipped[index]}
-                rows.append({"layer": name, "operation": operation["op_name"], **figures})
+            clipped[name] += float((_columns(_at_ends(tensors[index], stored)) * beyond).mean()) / len(inputs)
+        for name, values in computed.items():
+            wanted = _columns(np.asarray(_from_inputs(graph, graph.nodes[name], computed, image)))
+            own[name] = own.get(name, 0) + _products(_columns(values), wanted)
+    rows = [
+        {
+            "layer": name,
+            "operation": operation,
+            "loss": _loss(sums[name]),
+            "added": _loss(own[name]),
+            "clipped": clipped[name],
+        }
+        for name, (operation, _) in holders.items()
+        if graph.nodes[name].op not in MOVES
+    ]
     return sorted(rows, key=lambda row: -row["added"])
 
 

@@ -1,0 +1,207 @@
+"""A trained network made narrower: `python -m keras_models.prune pocketnet-l pocketnet_m -o pruned.keras`.
+
+NETWORK has the layers of MODEL by their names, fewer channels in them, or fewer layers. Of every convolution those
+channels are kept that carry most on the photos given: the spread of a channel's values times the weights that read it.
+What the file says of a photo is rough; `train NETWORK --weights pruned.keras` mends it in a few epochs, from far more
+than new weights know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_models import command
+from keras_models.command import UserError, option
+
+if TYPE_CHECKING:
+    import keras
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """The command's flags."""
+
+    model: str = option(positional=True, metavar="MODEL", help="a preset, run folder or .keras file")
+    network: str = option(positional=True, metavar="NETWORK", help="the narrower network's name")
+    output: str = option("pruned.keras", metavar="FILE.keras", writes=(".keras",), help="the model to write")
+    dataset: str = option("drawings", metavar="KIND", help="which kind of dataset --data-dir holds")
+    data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
+    photos: int = option(200, least=1, help="training photos that channels are chosen by")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status; raises UserError for a mistake that the user can mend."""
+    options = command.parse(
+        PruneOptions,
+        argv,
+        program="python -m keras_models.prune",
+        description=__doc__,
+        example="python -m keras_models.prune pocketnet-l pocketnet_m --dataset folder --data-dir photos -o pruned.keras",
+    )
+    command.load_keras()
+    from keras_models import data, models, registry
+
+    try:
+        network = registry.network(options.network)
+        source = models.load(options.model)
+        models.require_segmenter(source, options.model)
+        photos = data.load(options.dataset, options.data_dir, "train")
+        _, images = data.calibration_images(photos, options.photos, source.input_shape[1:3])
+        target = network.build(source.output_shape[-1])
+        said = prune(source, target, images)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    with command.whole_file(options.output) as temporary:
+        target.save(temporary)
+    print(
+        f"{said} -> {options.output}\n"
+        f"next: python -m keras_models.train {options.network} --weights {options.output} --dataset folder --data-dir DIR"
+    )
+    return 0
+
+
+def prune(source: keras.Model, target: keras.Model, images: np.ndarray) -> str:
+    """Give `target` the weights of `source`'s layers of its names, for those channels that tell most on `images`.
+
+    Channels that an addition joins are kept or dropped together. `images`: (photos, height, width, 3), RGB 0-255, of
+    `source`'s input size. Returns a line that says how much was kept. ValueError when a layer of `target` is not in
+    `source` or wider than there, and for one that joins or splits channels.
+    """
+    layers = [layer for layer in target.layers if layer.weights]
+    known = {layer.name: layer for layer in source.layers if layer.weights}
+    if missing := [layer.name for layer in layers if layer.name not in known]:
+        raise ValueError(f"{target.name} is no narrower {source.name}, which has no layer {missing[0]}.")
+    groups, narrow = _groups(target), {}
+    for layer in layers:
+        width, wide = layer.output.shape[-1], known[layer.name].output.shape[-1]
+        if (
+            width > narrow.setdefault(groups[id(layer.output)], (width, wide))[1]
+            or wide != narrow[groups[id(layer.output)]][1]
+        ):
+            raise ValueError(
+                f"{target.name} is no narrower {source.name}: {layer.name} has {width} channels, and {wide} there."
+            )
+    readers = [layer for layer in layers if _mixes(layer)]
+    moments = _moments(source, [known[layer.name] for layer in readers], images)
+    kernels = {layer.name: known[layer.name].get_weights()[0] for layer in readers}
+    kept = {}
+    for group, (count, wide) in narrow.items():
+        reading = [layer.name for layer in readers if groups[id(layer.input)] == group]
+        told = [(moments[name][1], _by_input(kernels[name])) for name in reading]
+        kept[group] = _most_telling(told, count) if count < wide else np.arange(wide)
+    for layer in layers:
+        inputs, outputs = (kept.get(groups[id(x)]) for x in (layer.input, layer.output))
+        weights = known[layer.name].get_weights()
+        if _mixes(layer) and inputs is not None:
+            weights = _folded(weights, *moments[layer.name], inputs)
+        layer.set_weights([w[:, :, outputs] if _is_depthwise(w, layer) else w[..., outputs] for w in weights])
+    return f"{target.count_params():,} of {source.name}'s {source.count_params():,} values"
+
+
+def _mixes(layer: keras.layers.Layer) -> bool:
+    """Whether each of its output channels is a sum over all of its input channels."""
+    import keras
+
+    return isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
+
+
+def _is_depthwise(weights: np.ndarray, layer: keras.layers.Layer) -> bool:
+    """Whether it is a kernel (height, width, channels, 1)."""
+    return weights.ndim == 4 and not _mixes(layer)
+
+
+def _by_input(kernel: np.ndarray) -> np.ndarray:
+    """(inputs, all that each is multiplied by), float64."""
+    return np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1).astype("float64")
+
+
+def _groups(model: keras.Model) -> dict[int, int]:
+    """The group of every tensor, by its id: tensors of a group have the same channels, kept or dropped together."""
+    import keras
+
+    parents = {}
+
+    def find(x: int) -> int:
+        while parents.setdefault(x, x) != x:
+            x = parents[x]
+        return x
+
+    for layer in model.layers:
+        if _mixes(layer):
+            if getattr(layer, "groups", 1) > 1:
+                raise ValueError(f"{model.name} cannot be pruned: {layer.name} is a convolution in groups.")
+            continue
+        for x in keras.tree.flatten(layer.input):
+            if x.shape[-1] != layer.output.shape[-1]:
+                raise ValueError(f"{model.name} cannot be pruned: {layer.name} joins or splits channels.")
+            parents[find(id(x))] = find(id(layer.output))
+    return {id(x): find(id(x)) for layer in model.layers for x in keras.tree.flatten([layer.input, layer.output])}
+
+
+def _moments(source: keras.Model, layers: list, images: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Mean and covariance of the channels that each of `layers` reads, over all pixels of `images`, by its name."""
+    import keras
+
+    read = keras.Model(source.input, [layer.input for layer in layers])
+    first, second = ([0.0] * len(layers) for _ in range(2))
+    for start in range(0, len(images), _BATCH):
+        for i, values in enumerate(read(images[start : start + _BATCH].astype("float32"), training=False)):
+            values = keras.ops.convert_to_numpy(values).reshape(-1, values.shape[-1])
+            share = 1 / (len(values) * len(range(0, len(images), _BATCH)))
+            first[i] = first[i] + share * values.sum(axis=0, dtype="float64")
+            second[i] = second[i] + share * (values.T @ values).astype("float64")
+    return {
+        layer.name: (mean, square - np.outer(mean, mean))
+        for layer, mean, square in zip(layers, first, second, strict=True)
+    }
+
+
+def _most_telling(told: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
+    """`count` channels, rising, from which their readers' sums are best predicted, chosen one after the other.
+
+    `told`: of each reader, the covariance of the channels and its kernel by input.
+    """
+    states = []
+    for covariance, kernel in told:
+        sums = covariance @ kernel  # the covariance of each channel with each sum
+        states.append((covariance.copy(), sums / np.sqrt(max(np.sum(sums * kernel), 1e-12))))
+    least = [1e-6 * np.trace(covariance) / len(covariance) + 1e-12 for covariance, _ in states]
+    chosen = []
+    for _ in range(count):
+        gains = sum(
+            np.square(sums).sum(axis=1) / (np.diag(rest) + floor)
+            for (rest, sums), floor in zip(states, least, strict=True)
+        )
+        gains[chosen] = -1
+        best = int(np.argmax(gains))
+        chosen.append(best)
+        for (rest, sums), floor in zip(states, least, strict=True):
+            explained = rest[:, best] / (rest[best, best] + floor)
+            sums -= np.outer(explained, sums[best])
+            rest -= np.outer(explained, rest[best])
+    return np.sort(chosen)
+
+
+def _folded(weights: list[np.ndarray], mean: np.ndarray, covariance: np.ndarray, kept: np.ndarray) -> list[np.ndarray]:
+    """Kernel and bias for the input channels `kept`: what they tell of the others is added to their own weights."""
+    kernel, *bias = weights
+    others = np.setdiff1d(np.arange(len(mean)), kept)
+    known = covariance[np.ix_(kept, kept)]
+    known = known + (1e-4 * np.trace(known) / len(kept) + 1e-12) * np.eye(len(kept))
+    predicted = np.linalg.solve(known, covariance[np.ix_(kept, others)])  # (kept, others)
+    lost = kernel[..., others, :]
+    constant = (mean[others] - mean[kept] @ predicted) @ lost.sum(axis=(*range(lost.ndim - 2),))
+    return [
+        (kernel[..., kept, :] + predicted @ lost).astype("float32"),
+        *(b + constant.astype("float32") for b in bias),
+    ]
+
+
+if __name__ == "__main__":
+    command.run(main)
