@@ -1,15 +1,13 @@
 """A trained network made narrower: `python -m keras_models.prune pocketnet-l pocketnet_m -o pruned.keras`.
 
-NETWORK has the layers of MODEL by their names, fewer channels in them, or fewer layers. Of every convolution those
-channels are kept that carry most on the photos given: the spread of a channel's values times the weights that read it.
-What the file says of a photo is rough; `train NETWORK --weights pruned.keras` mends it in a few epochs, from far more
-than new weights know.
+NETWORK has MODEL's layers by name, with fewer channels in some, or without some. Of all channels those are kept from
+which, on photos of its kind, the sums of the next layers are best predicted; what they tell of the others is added to
+their weights. The result knows far more than new weights do, and is trained on: `train NETWORK --weights pruned.keras`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +30,7 @@ class PruneOptions:
     output: str = option("pruned.keras", metavar="FILE.keras", writes=(".keras",), help="the model to write")
     dataset: str = option("drawings", metavar="KIND", help="which kind of dataset --data-dir holds")
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
-    photos: int = option(200, least=1, help="training photos that channels are chosen by")
+    photos: int = option(100, least=1, help="how many of its training photos channels are chosen by")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         argv,
         program="python -m keras_models.prune",
         description=__doc__,
-        example="python -m keras_models.prune pocketnet-l pocketnet_m --dataset folder --data-dir photos -o pruned.keras",
+        example="python -m keras_models.prune pocketnet-l pocketnet_m --dataset folder --data-dir photos",
     )
     command.load_keras()
     from keras_models import data, models, registry
@@ -61,46 +59,44 @@ def main(argv: list[str] | None = None) -> int:
         target.save(temporary)
     print(
         f"{said} -> {options.output}\n"
-        f"next: python -m keras_models.train {options.network} --weights {options.output} --dataset folder --data-dir DIR"
+        f"next: python -m keras_models.train {network.name} --weights {options.output} --dataset folder --data-dir DIR"
     )
     return 0
 
 
 def prune(source: keras.Model, target: keras.Model, images: np.ndarray) -> str:
-    """Give `target` the weights of `source`'s layers of its names, for those channels that tell most on `images`.
+    """Give `target` the weights of `source`'s layers of its names, for the channels that tell most on `images`.
 
     Channels that an addition joins are kept or dropped together. `images`: (photos, height, width, 3), RGB 0-255, of
-    `source`'s input size. Returns a line that says how much was kept. ValueError when a layer of `target` is not in
-    `source` or wider than there, and for one that joins or splits channels.
+    `source`'s input size. Returns a line that says how much was kept. ValueError when `target` has a layer that
+    `source` has not or a wider one, and for a layer that joins, splits or groups channels.
     """
     layers = [layer for layer in target.layers if layer.weights]
     known = {layer.name: layer for layer in source.layers if layer.weights}
     if missing := [layer.name for layer in layers if layer.name not in known]:
         raise ValueError(f"{target.name} is no narrower {source.name}, which has no layer {missing[0]}.")
-    groups, narrow = _groups(target), {}
+    groups, widths = _groups(target), {}  # widths: there and here, of each group
     for layer in layers:
-        width, wide = layer.output.shape[-1], known[layer.name].output.shape[-1]
-        if (
-            width > narrow.setdefault(groups[id(layer.output)], (width, wide))[1]
-            or wide != narrow[groups[id(layer.output)]][1]
-        ):
+        wide, narrow = (each.output.shape[-1] for each in (known[layer.name], layer))
+        if narrow > wide or widths.setdefault(groups[id(layer.output)], (wide, narrow)) != (wide, narrow):
             raise ValueError(
-                f"{target.name} is no narrower {source.name}: {layer.name} has {width} channels, and {wide} there."
+                f"{target.name} is no narrower {source.name}: {layer.name} has {narrow} channels here, {wide} there."
             )
     readers = [layer for layer in layers if _mixes(layer)]
     moments = _moments(source, [known[layer.name] for layer in readers], images)
-    kernels = {layer.name: known[layer.name].get_weights()[0] for layer in readers}
     kept = {}
-    for group, (count, wide) in narrow.items():
+    for group, (wide, narrow) in widths.items():
         reading = [layer.name for layer in readers if groups[id(layer.input)] == group]
-        told = [(moments[name][1], _by_input(kernels[name])) for name in reading]
-        kept[group] = _most_telling(told, count) if count < wide else np.arange(wide)
+        told = [(moments[name][1], _by_input(known[name].get_weights()[0])) for name in reading]
+        kept[group] = _most_telling(told, narrow) if narrow < wide else np.arange(wide)
     for layer in layers:
-        inputs, outputs = (kept.get(groups[id(x)]) for x in (layer.input, layer.output))
-        weights = known[layer.name].get_weights()
-        if _mixes(layer) and inputs is not None:
-            weights = _folded(weights, *moments[layer.name], inputs)
-        layer.set_weights([w[:, :, outputs] if _is_depthwise(w, layer) else w[..., outputs] for w in weights])
+        weights, outputs = known[layer.name].get_weights(), kept[groups[id(layer.output)]]
+        if _mixes(layer):
+            inputs = kept.get(groups[id(layer.input)])  # None: the photo
+            weights = weights if inputs is None else _folded(weights, *moments[layer.name], inputs)
+            layer.set_weights([w[..., outputs] for w in weights])
+        else:  # of the layers for each channel alone, a depthwise kernel is (height, width, channels, 1)
+            layer.set_weights([w[:, :, outputs] if w.ndim == 4 else w[..., outputs] for w in weights])
     return f"{target.count_params():,} of {source.name}'s {source.count_params():,} values"
 
 
@@ -111,13 +107,8 @@ def _mixes(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)
 
 
-def _is_depthwise(weights: np.ndarray, layer: keras.layers.Layer) -> bool:
-    """Whether it is a kernel (height, width, channels, 1)."""
-    return weights.ndim == 4 and not _mixes(layer)
-
-
 def _by_input(kernel: np.ndarray) -> np.ndarray:
-    """(inputs, all that each is multiplied by), float64."""
+    """(inputs, all that each is multiplied by), float64, of a kernel (..., inputs, outputs)."""
     return np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1).astype("float64")
 
 
@@ -145,43 +136,39 @@ def _groups(model: keras.Model) -> dict[int, int]:
 
 
 def _moments(source: keras.Model, layers: list, images: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and covariance of the channels that each of `layers` reads, over all pixels of `images`, by its name."""
+    """Mean and covariance, by the layer's name, of the channels that each of `layers` reads, over pixels and photos."""
     import keras
 
     read = keras.Model(source.input, [layer.input for layer in layers])
-    first, second = ([0.0] * len(layers) for _ in range(2))
+    first, second = [0.0] * len(layers), [0.0] * len(layers)
     for start in range(0, len(images), _BATCH):
-        for i, values in enumerate(read(images[start : start + _BATCH].astype("float32"), training=False)):
+        some = images[start : start + _BATCH]
+        for i, values in enumerate(read(some.astype("float32"), training=False)):
             values = keras.ops.convert_to_numpy(values).reshape(-1, values.shape[-1])
-            share = 1 / (len(values) * len(range(0, len(images), _BATCH)))
+            share = len(some) / len(images) / len(values)
             first[i] = first[i] + share * values.sum(axis=0, dtype="float64")
             second[i] = second[i] + share * (values.T @ values).astype("float64")
-    return {
-        layer.name: (mean, square - np.outer(mean, mean))
-        for layer, mean, square in zip(layers, first, second, strict=True)
-    }
+    covariances = [square - np.outer(mean, mean) for mean, square in zip(first, second, strict=True)]
+    return {layer.name: found for layer, *found in zip(layers, first, covariances, strict=True)}
 
 
 def _most_telling(told: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
     """`count` channels, rising, from which their readers' sums are best predicted, chosen one after the other.
 
-    `told`: of each reader, the covariance of the channels and its kernel by input.
+    `told`: for each reader the covariance of the channels and its kernel by input; all readers count alike.
     """
-    states = []
+    states = []  # of each reader what the chosen leave of two covariances, channels' and theirs with sums, and a floor
     for covariance, kernel in told:
-        sums = covariance @ kernel  # the covariance of each channel with each sum
-        states.append((covariance.copy(), sums / np.sqrt(max(np.sum(sums * kernel), 1e-12))))
-    least = [1e-6 * np.trace(covariance) / len(covariance) + 1e-12 for covariance, _ in states]
+        sums = covariance @ kernel
+        scale = np.sqrt(max(np.sum(sums * kernel), 1e-12))
+        states.append((covariance.copy(), sums / scale, 1e-6 * np.trace(covariance) / len(covariance) + 1e-12))
     chosen = []
     for _ in range(count):
-        gains = sum(
-            np.square(sums).sum(axis=1) / (np.diag(rest) + floor)
-            for (rest, sums), floor in zip(states, least, strict=True)
-        )
+        gains = sum(np.square(sums).sum(axis=1) / (np.diag(rest) + floor) for rest, sums, floor in states)
         gains[chosen] = -1
         best = int(np.argmax(gains))
         chosen.append(best)
-        for (rest, sums), floor in zip(states, least, strict=True):
+        for rest, sums, floor in states:
             explained = rest[:, best] / (rest[best, best] + floor)
             sums -= np.outer(explained, sums[best])
             rest -= np.outer(explained, rest[best])
@@ -197,10 +184,7 @@ def _folded(weights: list[np.ndarray], mean: np.ndarray, covariance: np.ndarray,
     predicted = np.linalg.solve(known, covariance[np.ix_(kept, others)])  # (kept, others)
     lost = kernel[..., others, :]
     constant = (mean[others] - mean[kept] @ predicted) @ lost.sum(axis=(*range(lost.ndim - 2),))
-    return [
-        (kernel[..., kept, :] + predicted @ lost).astype("float32"),
-        *(b + constant.astype("float32") for b in bias),
-    ]
+    return [kernel[..., kept, :] + predicted @ lost, *(b + constant for b in bias)]
 
 
 if __name__ == "__main__":

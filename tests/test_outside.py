@@ -134,6 +134,7 @@ def segmenter(activation=None, channels=2):
 
 @pytest.mark.parametrize(("activation", "channels"), [("softmax", 3), ("sigmoid", 1)])
 def test_probabilities_are_measured_as_logits(activation, channels, tmp_path):
+    keras.utils.set_random_seed(0)
     with_activation, logits = segmenter(activation, channels), segmenter(None, channels)
     logits.set_weights(with_activation.get_weights())
     with_activation.save(tmp_path / "p.keras")

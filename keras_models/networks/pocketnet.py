@@ -1,9 +1,9 @@
 """PocketNet: our own network, shaped by what the integer units of a phone do fast.
 
 Dense 3x3 convolutions where channels are few, separable 5x5 residual blocks where they are many, ReLU alone, channels
-in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is one
-partition of one delegate. `SHAPES` is the whole difference between s and m; l has the same decoder on the features of
-EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
+in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is
+one partition of one delegate. `SHAPES` is the whole difference between s and the plain one; m and l have the same decoder
+on features of EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
 """
 
 from __future__ import annotations
@@ -232,13 +232,16 @@ def pocketnet_s(image, classes):
 
 @register(parameters=521_793, macs=190_611_808, **_FACTS)
 def pocketnet_plain(image, classes):
-    """The layers of the smallest, wider: for photos that leave no room for ImageNet's, and for training from nothing."""
+    """The smallest's layers, wider: to train from nothing, or where a licence leaves no room for ImageNet's photos."""
     return pocketnet(image, classes, SHAPES["pocketnet_plain"])
 
 
 @register(parameters=555_321, macs=123_947_264, **(_FACTS | {"input_size": (192, 192)}))
 def pocketnet_m(image, classes):
-    """The one to begin with: the most accurate, narrower, for photos of 192x192. `keras_models.prune` gives its weights."""
+    """The one to begin with: pocketnet_l made narrower, for photos of 192x192; its weights begin from that one's.
+
+    `keras_models.prune` chooses them.
+    """
     return _efficient(image, classes, (1, 2, 2, 3, 3, 2, 6), (80, 32, 16, 16))
 
 
