@@ -96,9 +96,9 @@ def small_deeplab(backbone: str, pyramid: Callable) -> Callable:
     return lambda image, classes: deeplabv3plus.encoder_decoder(image, classes, kinds[backbone], pyramid)
 
 
-def pocketnet_m_to_stride_4(image, classes):
-    """PocketNet m with logits at a quarter of the resolution."""
-    shape = replace(pocketnet.SHAPES["pocketnet_m"], decoder=(64, 32, 0))
+def pocketnet_plain_to_stride_4(image, classes):
+    """PocketNet plain with logits at a quarter of the resolution."""
+    shape = replace(pocketnet.SHAPES["pocketnet_plain"], decoder=(64, 32, 0))
     return pocketnet.pocketnet(image, classes, shape)
 
 
@@ -214,41 +214,41 @@ TABLES = {
         replace(SHORT, edge_class=3),
     ),
     "parts": Table(
-        "PocketNet m beside LIP-Net: body parts",
+        "PocketNet plain beside LIP-Net: body parts",
         "ccp_parts",
         CLASSES,
         (96, 64),
         8_000,
-        (Row("LIP-Net", "lipnet"), Row("PocketNet m", "pocketnet_m")),
+        (Row("LIP-Net", "lipnet"), Row("PocketNet plain", "pocketnet_plain")),
         SHORT,
         split="val",
     ),
     "streets": Table(
-        "PocketNet m beside CCC2: streets",
+        "PocketNet plain beside CCC2: streets",
         "camvid",
         CLASSES,
         (192, 256),
         5_500,
-        (Row("CCC2", "ccc2"), Row("PocketNet m", "pocketnet_m")),
+        (Row("CCC2", "ccc2"), Row("PocketNet plain", "pocketnet_plain")),
         replace(SHORT, batch_size=8, augmentation=methods.STREET),
         split="val",
     ),
     "pocketnet": Table(
-        "PocketNet m: what each step of its training brings",
+        "PocketNet plain: what each step of its training brings",
         "mix",
         PEOPLE,
         (96, 96),
         40_000,
         (
-            Row("mild augmentation alone", "pocketnet_m"),
-            Row("+ averaged weights", "pocketnet_m", changes={"ema": 0.99}),
-            Row("+ people pasted", "pocketnet_m", changes={"augmentation": _PASTE}),
-            Row("+ light and camera", "pocketnet_m", changes={"augmentation": _LIGHT}),
-            Row("Lovász and its boundary term", "pocketnet_m", changes={"loss": LovaszBoundary(kernel=3)}),
-            Row("decoder to stride 4", "pocketnet_m", builder=pocketnet_m_to_stride_4),
-            Row("growing sizes", "pocketnet_m", sizes=(2 / 3, 1.0)),
-            Row("Muon", "pocketnet_m", changes={"optimizer": Muon(weight_decay=1e-2)}),
-            Row("taught by pocketnet-l, too", "pocketnet_m", changes={"teacher": _TEACHER}),
+            Row("mild augmentation alone", "pocketnet_plain"),
+            Row("+ averaged weights", "pocketnet_plain", changes={"ema": 0.99}),
+            Row("+ people pasted", "pocketnet_plain", changes={"augmentation": _PASTE}),
+            Row("+ light and camera", "pocketnet_plain", changes={"augmentation": _LIGHT}),
+            Row("Lovász and its boundary term", "pocketnet_plain", changes={"loss": LovaszBoundary(kernel=3)}),
+            Row("decoder to stride 4", "pocketnet_plain", builder=pocketnet_plain_to_stride_4),
+            Row("growing sizes", "pocketnet_plain", sizes=(2 / 3, 1.0)),
+            Row("Muon", "pocketnet_plain", changes={"optimizer": Muon(weight_decay=1e-2)}),
+            Row("taught by pocketnet-l, too", "pocketnet_plain", changes={"teacher": _TEACHER}),
         ),
         _POCKET,
         split="val",

@@ -39,7 +39,7 @@ DECODERS = (1, 2, 3)  # steps, as wide as stride 8, half of that, and stride 2: 
 INPUTS = (160, 192, 224, 256)
 PRESETS = {  # the candidates whose weights a preset has, but for the input's side
     "pocketnet-s": (WIDTHS[0], DEPTHS[2], 5, True, 2),
-    "pocketnet-m": (WIDTHS[2], DEPTHS[1], 5, True, 3),
+    "pocketnet-m-open": (WIDTHS[2], DEPTHS[1], 5, True, 3),
 }
 COMPARED_AT = (224, 224)
 ROUNDS = 100  # of the interleaved run
@@ -99,7 +99,7 @@ def registry_row():
     """The registered network that a candidate takes the place of."""
     from keras_models import registry
 
-    return registry.network("pocketnet_m")
+    return registry.network("pocketnet_plain")
 
 
 def drawn(count: int, seed: int) -> list[Candidate]:
@@ -250,7 +250,7 @@ def train(options: SearchOptions, candidates: list[Candidate], rows: dict, proto
         if candidate.name in trained:
             continue
         side = -(-round(candidate.side * options.share) // 32) * 32
-        row = Row(candidate.name, "pocketnet_m", builder=candidate.builder)
+        row = Row(candidate.name, "pocketnet_plain", builder=candidate.builder)
         stage = TABLES["pocketnet"].stage
         each = Table("search", options.dataset, PEOPLE, (side, side), options.photos, (row,), stage, split="val")
         folder = Path(options.folder) / "runs" / candidate.name

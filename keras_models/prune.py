@@ -1,13 +1,15 @@
-"""A trained network made narrower: `python -m keras_models.prune pocketnet-l pocketnet_m -o pruned.keras`.
+"""A trained network made narrower: `python -m keras_models.prune pocketnet-l pocketnet_m`.
 
 NETWORK has MODEL's layers by name, with fewer channels in some, or without some. Of all channels those are kept from
 which, on photos of its kind, the sums of the next layers are best predicted; what they tell of the others is added to
-their weights. The result knows far more than new weights do, and is trained on: `train NETWORK --weights pruned.keras`.
+their weights. The result knows far more than new weights do, and is trained on: `train NETWORK --weights runs/pruned`.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import keras
 
 _BATCH = 8
+_BEHIND = ("name", "command", "epochs", "training_hours", "recipe", "began_from")  # of the larger model's card
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class PruneOptions:
 
     model: str = option(positional=True, metavar="MODEL", help="a preset, run folder or .keras file")
     network: str = option(positional=True, metavar="NETWORK", help="the narrower network's name")
-    output: str = option("pruned.keras", metavar="FILE.keras", writes=(".keras",), help="the model to write")
+    output: str = option("runs/pruned", metavar="DIR", help="the folder to write: model.keras and its card.json")
     dataset: str = option("drawings", metavar="KIND", help="which kind of dataset --data-dir holds")
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     photos: int = option(100, least=1, help="how many of its training photos channels are chosen by")
@@ -47,21 +50,32 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         network = registry.network(options.network)
-        source = models.load(options.model)
-        models.require_segmenter(source, options.model)
-        photos = data.load(options.dataset, options.data_dir, "train")
-        _, images = data.calibration_images(photos, options.photos, source.input_shape[1:3])
-        target = network.build(source.output_shape[-1])
-        said = prune(source, target, images)
+        with command.whole_folder(options.output) as folder:
+            source, facts = models.load(options.model), models.card(options.model)
+            models.require_segmenter(source, options.model)
+            photos = data.load(options.dataset, options.data_dir, "train")
+            _, images = data.calibration_images(photos, options.photos, source.input_shape[1:3])
+            target = network.build(source.output_shape[-1])
+            said = prune(source, target, images)
+            target.save(folder / "model.keras")
+            card = {"name": Path(options.output).name, "network": network.name, "command": _typed(options)}
+            card["licence"] = facts.get("licence")
+            card["began_from"] = {"name": source.name} | {key: facts[key] for key in _BEHIND if key in facts}
+            command.write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
     except ValueError as error:
         raise UserError(str(error)) from error
-    with command.whole_file(options.output) as temporary:
-        target.save(temporary)
     print(
         f"{said} -> {options.output}\n"
         f"next: python -m keras_models.train {network.name} --weights {options.output} --dataset folder --data-dir DIR"
     )
     return 0
+
+
+def _typed(options: PruneOptions) -> str:
+    """The command, with the names of files and folders alone."""
+    words = ["python -m keras_models.prune", Path(options.model).name, options.network, "--dataset", options.dataset]
+    words += ["--data-dir", Path(options.data_dir).name] if options.data_dir else []
+    return " ".join([*words, "--photos", str(options.photos)])
 
 
 def prune(source: keras.Model, target: keras.Model, images: np.ndarray) -> str:

@@ -96,22 +96,24 @@ def test_what_cannot_be_pruned_is_named(target, message):
 
 
 def test_the_command_writes_what_train_begins_from(tmp_path, capsys):
-    file = tmp_path / "pruned.keras"
-    prune.main(f"pocketnet-l pocketnet_m --photos 2 -o {file}".split())
-    assert f"train pocketnet_m --weights {file}" in capsys.readouterr().out
-    made = km.models.load(file)
+    folder = tmp_path / "pruned"
+    prune.main(f"pocketnet-l pocketnet_m --photos 2 -o {folder}".split())
+    assert f"train pocketnet_m --weights {folder}" in capsys.readouterr().out
+    made, card = km.models.load(folder), km.models.card(folder)
     assert made.name == "pocketnet_m" and made.output_shape == (None, 192, 192, 1)
+    assert card["command"] == "python -m keras_models.prune pocketnet-l pocketnet_m --dataset drawings --photos 2"
+    assert card["began_from"]["name"] == "pocketnet-l" and card["licence"] == km.models.card("pocketnet-l")["licence"]
     train.main(
-        f"pocketnet_m --weights {file} --dataset drawings --recipe drawings --epochs 1 --input-size 32 "
+        f"pocketnet_m --weights {folder} --dataset drawings --recipe drawings --epochs 1 --input-size 32 "
         f"--output {tmp_path / 'run'}".split()
     )
     assert "93 of 93 layers; none starts anew" in capsys.readouterr().out
 
 
-def test_the_command_says_what_is_wrong_before_it_measures(tmp_path):
-    file = tmp_path / "pruned.keras"
+def test_the_command_says_what_is_wrong_and_writes_nothing(tmp_path):
+    folder = tmp_path / "pruned"
     with pytest.raises(UserError, match="no narrower pocketnet_l, which has no layer level1"):
-        prune.main(f"pocketnet-l espnet --photos 1 -o {file}".split())
+        prune.main(f"pocketnet-l espnet --photos 1 -o {folder}".split())
     with pytest.raises(UserError, match="Unknown network"):
-        prune.main(f"pocketnet-l nothing -o {file}".split())
-    assert not file.exists()
+        prune.main(f"pocketnet-l nothing -o {folder}".split())
+    assert not folder.exists()

@@ -56,7 +56,7 @@ def test_the_registered_shapes_are_among_the_candidates():
     assert len(set(candidates)) == 14 and candidates == search.drawn(5, seed=1) != search.drawn(5, seed=2)
     at_224 = [candidate for candidate in candidates[:9] if candidate.side == 224]
     *shapes, _ = at_224  # the largest is no registered network
-    for candidate, name in zip(shapes, ("pocketnet_s", "pocketnet_m"), strict=True):
+    for candidate, name in zip(shapes, ("pocketnet_s", "pocketnet_plain"), strict=True):
         assert search.facts(candidate)["parameters"] == registry.network(name).parameters
 
 

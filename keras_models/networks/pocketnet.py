@@ -2,8 +2,8 @@
 
 Dense 3x3 convolutions where channels are few, separable 5x5 residual blocks where they are many, ReLU alone, channels
 in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is
-one partition of one delegate. `SHAPES` is the whole difference between s and the plain one; m and l have the same decoder
-on features of EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
+one partition of one delegate. `SHAPES` is the whole difference between s and the plain one; m and l have the same
+decoder on features of EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
 """
 
 from __future__ import annotations
