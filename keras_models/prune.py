@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(str(error)) from error
     print(
         f"{said} -> {options.output}\n"
-        f"next: python -m keras_models.train {network.name} --weights {options.output} --dataset folder --data-dir DIR"
+        f"next: python -m keras_models.train {options.network} --weights {options.output} --dataset folder --data-dir DIR"
     )
     return 0
 
@@ -79,11 +79,11 @@ def _typed(options: PruneOptions) -> str:
 
 
 def prune(source: keras.Model, target: keras.Model, images: np.ndarray) -> str:
-    """Give `target` the weights of `source`'s layers of its names, for the channels that tell most on `images`.
+    """Structured pruning: give `target` the weights of `source`'s layers of its names, of the most telling channels.
 
     Channels that an addition joins are kept or dropped together. `images`: (photos, height, width, 3), RGB 0-255, of
-    `source`'s input size. Returns a line that says how much was kept. ValueError when `target` has a layer that
-    `source` has not or a wider one, and for a layer that joins, splits or groups channels.
+    `source`'s input size, on which channels are judged. Returns a line that says how much was kept. ValueError when
+    `target` has a layer that `source` has not or a wider one, and for a layer that joins, splits or groups channels.
     """
     layers = [layer for layer in target.layers if layer.weights]
     known = {layer.name: layer for layer in source.layers if layer.weights}
