@@ -26,7 +26,8 @@ class Row:
 
     network: a registered name. builder: another one than that network's own. changes: of the table's stage, by the
     names of its fields. sizes: of the stages, as shares of the input's sides, each with an equal share of the pixels
-    that a run sees. more: photos of --more are trained on, too. published: what the paper prints.
+    that a run sees. more: photos of --more are trained on, too. weights: a model to begin from. published: what the
+    paper prints.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Row:
     changes: dict = field(default_factory=dict)
     sizes: tuple[float, ...] = (1.0,)
     more: bool = False
+    weights: str | None = None
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,8 @@ def train(table, row, seed: int, folder: Path, training, validation, measured) -
         model = network.build(network.channels(len(loop.class_names(stage, training))), stage.input_size)
         loop.check_fits(stage, model, training)
         plan.append((stage, model))
+    if row.weights:
+        models.transfer(models.load(row.weights), plan[0][1])
     recipe = to_json(Recipe(f"{table.title}: {row.title}", tuple(stage for stage, _ in plan)))
     with runs.locked(folder):
         if (folder / "run.json").is_file() and runs.read_run(folder)["recipe"] != recipe:

@@ -3,15 +3,16 @@
     python -m benchmarks.search convert             # draws candidates and makes their int8 files
     python -m benchmarks.search time                # with nothing else running: all in one interleaved run, one thread
     python -m benchmarks.search count               # ARM instructions of an inference, under qemu
-    python -m benchmarks.search train --dataset mix --data-dir mix.toml
+    python -m benchmarks.search train --dataset mix --data-dir mix.toml --larger pocketnet-l
     python -m benchmarks.search inputs --dataset mix --data-dir mix.toml
     python -m benchmarks.search plot
 
-Before anything is trained, more multiply-accumulates in the same time are taken for better: of the candidates that no
-other beats in both, some are trained, spread from the fastest to the slowest, all by one short schedule. Which input
-buys more is asked of the presets' trained weights, at each of them. Masks are compared at 224x224 whatever the input
-is. Every step goes on where it was cut off; the same --seed draws the same candidates. Writes results/search.json and
-results/search.png.
+Two families: plain layers drawn from a space, which begin from nothing, and pocketnet_l made narrower, which begins
+from a larger model's weights (`keras_models.prune`). Before anything is trained, more multiply-accumulates in the same
+time are taken for better: of the candidates of a family that no other beats in both, some are trained, spread from the
+fastest to the slowest, all by one short schedule. Which input buys more is asked of the presets' trained weights, at
+each of them. Masks are compared at 224x224 whatever the input is. Every step goes on where it was cut off; the same
+--seed draws the same candidates. Writes results/search.json and results/search.png.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import itertools
 import json
 import multiprocessing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +39,6 @@ KERNEL_SIZES = (3, 5)
 CONTEXTS = (True, False)
 DECODERS = (1, 2, 3)  # steps, as wide as stride 8, half of that, and stride 2: logits at strides 8, 4 and 2
 INPUTS = (160, 192, 224, 256)
-PRESETS = {  # the candidates whose weights a preset has, but for the input's side
-    "pocketnet-s": (WIDTHS[0], DEPTHS[2], 5, True, 2),
-    "pocketnet-m-open": (WIDTHS[2], DEPTHS[1], 5, True, 3),
-}
 COMPARED_AT = (224, 224)
 ROUNDS = 100  # of the interleaved run
 
@@ -52,19 +50,20 @@ class SearchOptions:
     step: str = option(positional=True, choices=STEPS, help="what to do, see above")
     candidates: int = option(12, least=1, help="how many are drawn from the space, beside the known shapes")
     seed: int = option(0, least=0, help="which ones are drawn, and of the training")
-    best: int = option(4, least=1, help="train: how many candidates")
+    best: int = option(4, least=1, help="train: how many candidates of each family")
     dataset: str = option("mix", metavar="KIND", help="train: kind of dataset")
     data_dir: str | None = option(None, metavar="DIR", help="train: the dataset's folder, or mix.toml")
     photos: int = option(40_000, least=1, help="train: photos that each sees")
     share: float = option(
         1.0, above=0, most=1, help="train: at this share of the input's sides, up to a multiple of 32"
     )
+    larger: str = option("pocketnet-l", metavar="MODEL", help="train: whose weights the narrower ones begin from")
     arm: tuple[str, ...] = option(("Cortex-A76",), metavar="PROCESSOR,...", help="count: emulated processors")
     folder: str = option("build/search", metavar="DIR", help="where files and runs are kept")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Plain:
     """A `pocketnet.Shape` by its choices, and the side of its input."""
 
     widths: tuple[int, ...]
@@ -77,13 +76,8 @@ class Candidate:
     @property
     def name(self) -> str:
         """`w16-32-64-128-160_d1-2-3_k5_context_s2_224`."""
-        words = ["-".join(map(str, self.widths)), "-".join(map(str, self.depths)), str(self.kernel_size)]
-        parts = [f"{letter}{word}" for letter, word in zip("wdk", words, strict=True)]
+        parts = [_joined("w", self.widths), _joined("d", self.depths), f"k{self.kernel_size}"]
         return "_".join([*parts, *(["context"] if self.context else []), f"s{2 ** (4 - self.decoder)}", str(self.side)])
-
-    def build(self, side: int | None = None):
-        """The model with one logit, new weights, at its own input's side or another."""
-        return dataclasses.replace(registry_row(), builder=self.builder).build(1, side or self.side)
 
     def builder(self, image, classes):
         """Logits, as every network's builder gives them."""
@@ -95,24 +89,64 @@ class Candidate:
         return pocketnet.pocketnet(image, classes, shape)
 
 
-def registry_row():
-    """The registered network that a candidate takes the place of."""
+@dataclass(frozen=True)
+class Narrower:
+    """pocketnet_l with a `pocketnet.Narrow`, and the side of its input."""
+
+    expansions: tuple[int, ...]
+    decoder: tuple[int, ...]
+    side: int
+
+    @property
+    def name(self) -> str:
+        """`e1-2-2-3-3-2_d80-32-16-16_192`."""
+        return "_".join([_joined("e", self.expansions), _joined("d", self.decoder), str(self.side)])
+
+    def builder(self, image, classes):
+        """Logits, as every network's builder gives them."""
+        from keras_models.networks import pocketnet
+
+        return pocketnet.on_efficientnet(image, classes, pocketnet.Narrow(self.expansions, self.decoder))
+
+
+Candidate = Plain | Narrower
+L, M = ((1, 6, 6, 6, 6, 6), (96, 48, 32, 16)), ((1, 2, 2, 3, 3, 2), (80, 32, 16, 16))
+NARROWER = (
+    *(Narrower(*M, side) for side in INPUTS),
+    *(Narrower(*L, side) for side in (160, 224)),
+    *(Narrower((1, 2, 2, 2, 2, 2), decoder, 192) for decoder in (L[1], M[1])),
+    *(Narrower((1, 3, 3, 3, 3, 3), L[1], side) for side in (160, 192, 224)),
+)
+PRESETS = {  # whose weights a preset has, but for the input's side
+    "pocketnet-s": partial(Plain, WIDTHS[0], DEPTHS[2], 5, True, 2),
+    "pocketnet-m-open": partial(Plain, WIDTHS[2], DEPTHS[1], 5, True, 3),
+    "pocketnet-m": partial(Narrower, *M),
+}
+
+
+def _joined(letter: str, numbers: tuple[int, ...]) -> str:
+    return letter + "-".join(map(str, numbers))
+
+
+def build(candidate: Candidate, side: int | None = None):
+    """The model with one logit, new weights, at the candidate's own input's side or another."""
     from keras_models import registry
 
-    return registry.network("pocketnet_plain")
+    row = dataclasses.replace(registry.network("pocketnet_m"), builder=candidate.builder)
+    return row.build(1, side or candidate.side)
 
 
 def drawn(count: int, seed: int) -> list[Candidate]:
-    """The presets' shapes at all inputs, the largest at 224, and `count` others of the space."""
-    known = [Candidate(*shape, side) for shape in PRESETS.values() for side in INPUTS]
-    known.append(Candidate(WIDTHS[3], DEPTHS[3], 5, True, 3, 224))
+    """The presets' plain shapes at all inputs, the largest at 224, `count` others of the space, and the narrower."""
+    known = [PRESETS[name](side) for name in ("pocketnet-s", "pocketnet-m-open") for side in INPUTS]
+    known.append(Plain(WIDTHS[3], DEPTHS[3], 5, True, 3, 224))
     space = [
         candidate
         for choices in itertools.product(WIDTHS, DEPTHS, KERNEL_SIZES, CONTEXTS, DECODERS, INPUTS)
-        if (candidate := Candidate(*choices)) not in known
+        if (candidate := Plain(*choices)) not in known
     ]
     order = np.random.default_rng(seed).permutation(len(space))
-    return [*known, *(space[i] for i in order[:count])]
+    return [*known, *(space[i] for i in order[:count]), *NARROWER]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -154,7 +188,8 @@ def main(argv: list[str] | None = None) -> int:
         untimed = [candidate.name for candidate in ready if "int8_ms" not in rows.get(candidate.name, {})]
         if untimed:
             raise UserError(f"{untimed[0]} has no time yet: python -m benchmarks.search time")
-        train(options, [c for c in ready if c in promising(list(ready), rows, options.best)], rows, protocol, keep)
+        families = ([c for c in ready if isinstance(c, family)] for family in (Plain, Narrower))
+        train(options, [c for all in families for c in promising(all, rows, options.best)], rows, protocol, keep)
     elif options.step == "inputs":
         inputs(options, list(ready), protocol, keep)
     if any("foreground_iou" in row for row in rows.values()):
@@ -167,7 +202,7 @@ def facts(candidate: Candidate) -> dict:
     """What the table says of a candidate before it is timed."""
     from keras_models import complexity
 
-    counts = complexity.count(candidate.build())
+    counts = complexity.count(build(candidate))
     return {
         "name": candidate.name,
         **dataclasses.asdict(candidate),
@@ -193,7 +228,7 @@ def make(candidate: Candidate, file: Path) -> str:
     """Write a candidate's int8 file; why not, or nothing."""
     from benchmarks.speed import write_files
 
-    return write_files(candidate.build, {"int8": file})
+    return write_files(partial(build, candidate), {"int8": file})
 
 
 def timed(files: list[Path]) -> list[float]:
@@ -250,16 +285,31 @@ def train(options: SearchOptions, candidates: list[Candidate], rows: dict, proto
         if candidate.name in trained:
             continue
         side = -(-round(candidate.side * options.share) // 32) * 32
-        row = Row(candidate.name, "pocketnet_plain", builder=candidate.builder)
-        stage = TABLES["pocketnet"].stage
-        each = Table("search", options.dataset, PEOPLE, (side, side), options.photos, (row,), stage, split="val")
         folder = Path(options.folder) / "runs" / candidate.name
         print(f"{candidate.name} at {side}x{side}", flush=True)
+        weights = pruned(options.larger, candidate, training, folder) if isinstance(candidate, Narrower) else None
+        row = Row(candidate.name, "pocketnet_m", builder=candidate.builder, weights=weights)
+        stage = TABLES["pocketnet"].stage
+        each = Table("search", options.dataset, PEOPLE, (side, side), options.photos, (row,), stage, split="val")
         found = ablations.train(each, row, options.seed, folder, training, validation, validation)
         keep(
             candidate,
             {"trained_at": side, "minutes": found["minutes"], **measure(models.predictor(folder), validation)},
         )
+
+
+def pruned(larger: str, candidate: Narrower, training, folder: Path) -> str:
+    """The file of the weights that a narrower candidate begins from, made if it is not there."""
+    from keras_models import data, models, prune
+
+    file = folder.with_suffix(".keras")
+    if not file.is_file():
+        source, target = models.load(larger), build(candidate)
+        _, images = data.calibration_images(training, prune.PHOTOS, source.input_shape[1:3])
+        prune.prune(source, target, images)
+        with command.whole_file(file) as temporary:
+            target.save(temporary)
+    return str(file)
 
 
 def inputs(options: SearchOptions, candidates: list[Candidate], protocol: dict, keep) -> None:
@@ -269,9 +319,9 @@ def inputs(options: SearchOptions, candidates: list[Candidate], protocol: dict, 
 
     validation = data.load(options.dataset, options.data_dir, "val")
     protocol["inputs"] = f"{validation.title}, {len(validation)} photos"
-    for preset, shape in PRESETS.items():
+    for preset, at in PRESETS.items():
         for side in INPUTS:
-            if (candidate := Candidate(*shape, side)) in candidates:
+            if (candidate := at(side)) in candidates:
                 print(f"{preset} at {side}x{side}", flush=True)
                 network = models.predictor(preset, (side, side))
                 keep(candidate, {"preset": {"name": preset, **measure(network, validation)}})
@@ -351,8 +401,10 @@ def table(result: dict) -> str:
         )
     shared = result["protocol"]
     caption = (
-        "w: widths at strides 2 to 32; d: residual blocks at strides 8, 16 and 32; k: kernel of the depthwise "
-        "convolutions; s: stride of the logits. Medians of one interleaved run of all, one thread; "
+        "e: pocketnet_l with these expansions of its six stages and, after d, these widths of its decoder, begun from "
+        "a larger model's weights; the others begin from nothing. w: widths at strides 2 to 32; d: residual blocks at "
+        "strides 8, 16 and 32; k: kernel of the depthwise convolutions; s: stride of the logits. Medians of one "
+        "interleaved run of all, one thread; "
         f"{markdown.litert(result)}."
     )
     if "photos" in shared:

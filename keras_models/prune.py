@@ -20,6 +20,7 @@ from keras_models.command import UserError, option
 if TYPE_CHECKING:
     import keras
 
+PHOTOS = 100  # enough to judge channels by
 _BATCH = 8
 _BEHIND = ("name", "command", "epochs", "training_hours", "recipe", "began_from")  # of the larger model's card
 
@@ -33,7 +34,7 @@ class PruneOptions:
     output: str = option("runs/pruned", metavar="DIR", help="the folder to write: model.keras and its card.json")
     dataset: str = option("drawings", metavar="KIND", help="which kind of dataset --data-dir holds")
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
-    photos: int = option(100, least=1, help="how many of its training photos channels are chosen by")
+    photos: int = option(PHOTOS, least=1, help="how many of its training photos channels are chosen by")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,8 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
     print(
-        f"{said} -> {options.output}\n"
-        f"next: python -m keras_models.train {options.network} --weights {options.output} --dataset folder --data-dir DIR"
+        f"{said} -> {options.output}\nnext: python -m keras_models.train {options.network} "
+        f"--weights {options.output} --dataset folder --data-dir DIR"
     )
     return 0
 

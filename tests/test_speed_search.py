@@ -1,12 +1,13 @@
 """The speed table and the search for PocketNet's shape: what is done is not done again; tables show what was found."""
 
+import dataclasses
 import json
 
 import keras
 import pytest
 
 from benchmarks import ablations, machine, search, speed
-from keras_models import registry
+from keras_models import data, models, registry
 from keras_models.command import UserError
 from tests.test_data import make_folder
 
@@ -53,11 +54,26 @@ def test_printed_speeds_name_registered_networks():
 
 def test_the_registered_shapes_are_among_the_candidates():
     candidates = search.drawn(5, seed=1)
-    assert len(set(candidates)) == 14 and candidates == search.drawn(5, seed=1) != search.drawn(5, seed=2)
+    assert len(set(candidates)) == 14 + len(search.NARROWER) and candidates == search.drawn(5, seed=1) != search.drawn(
+        5, seed=2
+    )
     at_224 = [candidate for candidate in candidates[:9] if candidate.side == 224]
     *shapes, _ = at_224  # the largest is no registered network
     for candidate, name in zip(shapes, ("pocketnet_s", "pocketnet_plain"), strict=True):
         assert search.facts(candidate)["parameters"] == registry.network(name).parameters
+    for candidate, name in ((search.NARROWER[1], "pocketnet_m"), (search.NARROWER[5], "pocketnet_l")):
+        network = registry.network(name)
+        counted = search.facts(candidate)
+        assert (counted["parameters"], counted["macs"]) == (network.parameters, network.macs)
+
+
+def test_a_narrower_candidate_begins_from_the_larger_models_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_models.prune.PHOTOS", 2)
+    candidate = dataclasses.replace(search.NARROWER[0], side=32)
+    training = data.load("folder", make_folder(tmp_path / "data", count=12), "train")
+    file = search.pruned("pocketnet-l", candidate, training, tmp_path / "run")
+    assert models.load(file).count_params() == registry.network("pocketnet_m").build(1).count_params()
+    assert search.pruned("nothing", candidate, training, tmp_path / "run") == file  # made once
 
 
 def test_the_front_is_what_nothing_beats():

@@ -39,13 +39,13 @@ def _block(x, channels, strides, kernel_size, expansion, *, name):
 def features(image, repeats: tuple[int, ...] = WHOLE, expansions: tuple[int, ...] = EXPANSIONS) -> list:
     """The last features at strides 2, 4, 8, 16 and 32 of `image` (batch, height, width, 3), RGB 0-255.
 
-    `repeats`: how many blocks of each of the seven stages; fewer keep the names, so the weights, of the first ones.
+    `repeats`: how many blocks of each of the first stages; fewer keep the names, so the weights, of the first ones.
     `expansions`: of the blocks of each stage; smaller ones take weights by `keras_models.prune`.
     """
     x = layers.Rescaling(1 / 128, -127 / 128, name="normalise")(image)
     x = _bn(layers.Conv2D(32, 3, 2, "same", use_bias=False, name="stem")(x), name="stem")
     found, first = [], 0
-    for (channels, whole, stride, kernel_size), kept, expansion in zip(STAGES, repeats, expansions, strict=True):
+    for (channels, whole, stride, kernel_size), kept, expansion in zip(STAGES, repeats, expansions, strict=False):
         for i in range(kept):
             strides = stride if i == 0 else 1
             if strides == 2:

@@ -2,8 +2,9 @@
 
 Dense 3x3 convolutions where channels are few, separable 5x5 residual blocks where they are many, ReLU alone, channels
 in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is
-one partition of one delegate. `SHAPES` is the whole difference between s and the plain one; m and l have the same
-decoder on features of EfficientNet-Lite0, which begin from ImageNet. Any number of classes takes the same shapes.
+one partition of one delegate. s and the plain one are such layers throughout; m and l have the same decoder on
+features of EfficientNet-Lite0, which begin from ImageNet. `SHAPES` is the whole difference between two of a kind. Any
+number of classes takes the same shapes.
 """
 
 from __future__ import annotations
@@ -36,9 +37,22 @@ class Shape:
     context: bool = True
 
 
+@dataclass(frozen=True)
+class Narrow:
+    """Of a network on EfficientNet-Lite0's first twelve blocks. `expansions`: of the blocks of its six stages.
+
+    `decoder`: widths at strides 16, 8, 4 and 2.
+    """
+
+    expansions: tuple[int, int, int, int, int, int]
+    decoder: tuple[int, int, int, int]
+
+
 SHAPES = {
     "pocketnet_s": Shape(widths=(16, 32, 32, 48, 48), depths=(1, 3, 2), decoder=(32, 16, 0)),
     "pocketnet_plain": Shape(widths=(16, 32, 64, 128, 160), depths=(1, 2, 3), decoder=(64, 32, 16)),
+    "pocketnet_m": Narrow(expansions=(1, 2, 2, 3, 3, 2), decoder=(80, 32, 16, 16)),
+    "pocketnet_l": Narrow(expansions=efficientnet.EXPANSIONS[:6], decoder=(96, 48, 32, 16)),
 }
 
 
@@ -108,6 +122,13 @@ def pocketnet(image, classes, shape: Shape):
         x = _separable_block(x, shape.kernel_size, name=f"stage5_block{i + 1}")
     x = _context(x, name="context") if shape.context else x
     return _decode(x, skips, classes, (shape.widths[3], *shape.decoder))
+
+
+def on_efficientnet(image, classes, shape: Narrow):
+    """Logits as `pocketnet` gives them, of features that can begin from ImageNet."""
+    *skips, x = efficientnet.features(image, (1, 2, 2, 3, 2, 2), shape.expansions)
+    x = _context(_conv(x, shape.decoder[0], 1, name="narrow"), name="context")
+    return _decode(x, skips, classes, shape.decoder)
 
 
 def _decode(x, skips, classes, widths):
@@ -242,7 +263,7 @@ def pocketnet_m(image, classes):
 
     `keras_models.prune` chooses them.
     """
-    return _efficient(image, classes, (1, 2, 2, 3, 3, 2, 6), (80, 32, 16, 16))
+    return on_efficientnet(image, classes, SHAPES["pocketnet_m"])
 
 
 @register(parameters=1_330_705, macs=344_036_064, **_FACTS)
@@ -251,10 +272,4 @@ def pocketnet_l(image, classes):
 
     Its layers take EfficientNet-Lite0's weights by `--weights`; see `networks.efficientnet`.
     """
-    return _efficient(image, classes, efficientnet.EXPANSIONS, (96, 48, 32, 16))
-
-
-def _efficient(image, classes, expansions, widths):
-    """Logits, by the first twelve blocks of EfficientNet-Lite0; `widths`: of the decoder at strides 16 to 2."""
-    *skips, x = efficientnet.features(image, (1, 2, 2, 3, 2, 2, 0), expansions)
-    return _decode(_context(_conv(x, widths[0], 1, name="narrow"), name="context"), skips, classes, widths)
+    return on_efficientnet(image, classes, SHAPES["pocketnet_l"])
