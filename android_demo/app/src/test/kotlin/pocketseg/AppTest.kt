@@ -303,7 +303,7 @@ class AppTest : AppFixture() {
             object : Segmenter by BrightSegmenter(spec, Device(delegate, threads)) {
                 override fun run(input: ByteBuffer, output: ByteBuffer) {
                     entered.countDown()
-                    answers += left.await(2, TimeUnit.SECONDS)
+                    answers += left.await(20, TimeUnit.SECONDS)
                 }
             }
         }
@@ -312,7 +312,7 @@ class AppTest : AppFixture() {
         wait("the network") { entered.count == 0L }
         controllers[0].pause().stop()
         left.countDown()
-        assertEquals("onStop came back while the network ran", true, answers.poll(20, TimeUnit.SECONDS))
+        assertEquals("onStop came back while the network ran", true, answers.poll(60, TimeUnit.SECONDS))
     }
 
     @Test

@@ -266,7 +266,7 @@ class LiveTest {
         engine.save { shown ->
             if (shown.pixels[0] == 0xFF0000FF.toInt() && shown.size == Size(40, 30)) saved.countDown()
         }
-        assertTrue(saved.await(5, TimeUnit.SECONDS))
+        assertTrue(saved.await(60, TimeUnit.SECONDS))
         engine.close()
         engine.join()
     }
@@ -403,7 +403,7 @@ class LiveTest {
         engine.use { _, _ -> listOf(BrightSegmenter(spec())) }
         engine.save { if (it.size == Size(64, 48)) saved.countDown() }
         held.countDown()
-        assertTrue("saved while a model opened", saved.await(10, TimeUnit.SECONDS))
+        assertTrue("saved while a model opened", saved.await(60, TimeUnit.SECONDS))
         val shown = screen.shown.get()
         FakeCamera().deliver(frames)
         waitUntil("the next frame") { screen.shown.get() > shown }
