@@ -215,7 +215,7 @@ RECIPES = {
         (
             _scenes(128, 12, 2e-3, 1e-3, warmup=1, augmentation=SETTLED),
             _scenes(160, 14, 1e-3, 4e-4, augmentation=SETTLED),
-            _scenes(192, 16, 4e-4, 1e-6, augmentation=SETTLED),
+            _scenes(192, 10, 4e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
     "longer": Recipe(
