@@ -9,6 +9,7 @@ from keras_models import command
 VERBS = {  # name -> (the module whose `main(argv)` it is, imported only when it is asked for; what it does)
     "data": ("keras_models.data.__main__", "check, make and label photos and masks"),
     "train": ("keras_models.train", "train a network into a run folder"),
+    "prune": ("keras_models.prune", "make a trained network narrower"),
     "evaluate": ("keras_models.evaluate", "measure a network on labelled photos"),
     "predict": ("keras_models.predict", "segment a photo, a folder, a video or the webcam"),
     "convert": ("tflite.convert", "make a .tflite file, int8 by default"),
