@@ -76,7 +76,7 @@ def run(*arguments, **environment):
     )
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "summary", "checkpoints", "data"])
+@pytest.mark.parametrize("verb", ["train", "prune", "evaluate", "predict", "summary", "checkpoints", "data"])
 def test_help_does_not_wait_for_keras(verb):
     watched = f"""
 import sys
