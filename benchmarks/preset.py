@@ -24,7 +24,6 @@ from keras_models.evaluate import main_figure
 from keras_models.training import runs
 
 ROOT = Path(__file__).parents[1]
-_TRAINING = ("command", "epochs", "training_hours", "recipe", "began_from")  # of a card: how the weights came about
 _FLAGS = ("dataset", "data_dir", "weights", "recipe", "seed", "precision")  # of the training, for the card
 
 
@@ -145,8 +144,8 @@ def _behind(model: str | None) -> dict | None:
     """What a preset or run that this one began with or learned from had behind it; another model by its name."""
     if model is None:
         return None
-    if facts := models.card(model):
-        return {name: facts.get(name) for name in ("name", *_TRAINING)}
+    if known := models.history(model):
+        return known
     folder = Path(model)
     return {"name": folder.name} | (_training(folder, runs.read_run(folder)) if (folder / "run.json").is_file() else {})
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 PHOTOS = 100  # enough to judge channels by
 _BATCH = 8
-_BEHIND = ("name", "command", "epochs", "training_hours", "recipe", "began_from")  # of the larger model's card
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         network = registry.network(options.network)
         with command.whole_folder(options.output) as folder:
-            source, facts = models.load(options.model), models.card(options.model)
+            source = models.load(options.model)
             models.require_segmenter(source, options.model)
             photos = data.load(options.dataset, options.data_dir, "train")
             _, images = data.calibration_images(photos, options.photos, source.input_shape[1:3])
@@ -60,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
             said = prune(source, target, images)
             target.save(folder / "model.keras")
             card = {"name": Path(options.output).name, "network": network.name, "command": _typed(options)}
-            card["licence"] = facts.get("licence")
-            card["began_from"] = {"name": source.name} | {key: facts[key] for key in _BEHIND if key in facts}
+            card["licence"] = models.card(options.model).get("licence")
+            card["began_from"] = {"name": source.name} | models.history(options.model)
             command.write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
     except ValueError as error:
         raise UserError(str(error)) from error

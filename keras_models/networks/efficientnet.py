@@ -45,7 +45,8 @@ def features(image, repeats: tuple[int, ...] = WHOLE, expansions: tuple[int, ...
     x = layers.Rescaling(1 / 128, -127 / 128, name="normalise")(image)
     x = _bn(layers.Conv2D(32, 3, 2, "same", use_bias=False, name="stem")(x), name="stem")
     found, first = [], 0
-    for (channels, whole, stride, kernel_size), kept, expansion in zip(STAGES, repeats, expansions, strict=False):
+    stages = zip(STAGES[: len(repeats)], repeats, expansions, strict=True)
+    for (channels, whole, stride, kernel_size), kept, expansion in stages:
         for i in range(kept):
             strides = stride if i == 0 else 1
             if strides == 2:
