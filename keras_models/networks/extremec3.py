@@ -69,6 +69,7 @@ RECIPES = {
         "For a CPU: growing input sizes, AdamW, cosine, cross-entropy plus soft IoU, milder augmentation.",
         methods.growing((112, 70), (160, 20), (224, 8)),
     ),
+    "mixed": methods.mixed(),
     "drawings": methods.drawings(methods.pocket(112, 5, 1e-2, 2e-3, warmup=1), methods.pocket(224, 1, 2e-3, 1e-5)),
 }
 RECIPES_COARSE = {
