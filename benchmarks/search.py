@@ -96,17 +96,23 @@ class Narrower:
     expansions: tuple[int, ...]
     decoder: tuple[int, ...]
     side: int
+    repeats: tuple[int, ...] = (1, 2, 2, 3, 2, 2)
+    channels: tuple[int, ...] = (16, 24, 40, 80, 112, 192)
 
     @property
     def name(self) -> str:
-        """`e1-2-2-3-3-2_d80-32-16-16_192`."""
-        return "_".join([_joined("e", self.expansions), _joined("d", self.decoder), str(self.side)])
+        """`e1-2-2-3-3-2_d80-32-16-16_192`; `_r` repeats and `_c` channels follow e where they are not pocketnet_l's."""
+        parts = [_joined("e", self.expansions)]
+        parts += [_joined("r", self.repeats)] if self.repeats != Narrower.repeats else []
+        parts += [_joined("c", self.channels)] if self.channels != Narrower.channels else []
+        return "_".join([*parts, _joined("d", self.decoder), str(self.side)])
 
     def builder(self, image, classes):
         """Logits, as every network's builder gives them."""
         from keras_models.networks import pocketnet
 
-        return pocketnet.on_efficientnet(image, classes, pocketnet.Narrow(self.expansions, self.decoder))
+        shape = pocketnet.Narrow(self.expansions, self.decoder, self.repeats, self.channels)
+        return pocketnet.on_efficientnet(image, classes, shape)
 
 
 Candidate = Plain | Narrower

@@ -35,6 +35,11 @@ def preset_names() -> list[str]:
     return sorted(path.parent.name for path in _FOLDER.glob("*/model.keras"))
 
 
+def is_shipped(file: str | Path) -> bool:
+    """Whether a file belongs to a preset that comes with the package: no command writes there."""
+    return Path(file).resolve().parent.parent == _FOLDER.resolve()
+
+
 def find(source: str | Path) -> Path:
     """The `.keras` file of a preset's name, a run folder or a `.keras` file. UserError says what was expected."""
     path = Path(source)

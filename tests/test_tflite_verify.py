@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,22 @@ def laid_out(place):
     images = photos(4, SIZE, seed=9)
     made = rewrite.rewrite(graph.read(keras.saving.load_model(place / "net.keras")), images)
     return made, list(converter.calibration_inputs(images))
+
+
+def test_a_shipped_presets_spec_is_left_as_it_is(place, tmp_path, monkeypatch):
+    preset = tmp_path / "presets" / "net"
+    preset.mkdir(parents=True)
+    for file in place.glob("net.*"):
+        shutil.copy(file, preset)
+    before = (preset / "net.json").read_bytes()
+    arguments = [str(preset / "net.tflite"), "--against", str(preset / "net.keras"), "--data-dir", str(place / "data")]
+    arguments += ["--dataset", "folder", "--limit", "100"]
+    monkeypatch.setattr("keras_models.models._FOLDER", preset.parent)
+    verify.main(arguments)
+    assert (preset / "net.json").read_bytes() == before
+    monkeypatch.undo()
+    verify.main(arguments)
+    assert "accuracy" in json.loads((preset / "net.json").read_text())
 
 
 # -- layers ------------------------------------------------------------------------------------------------------------

@@ -269,9 +269,11 @@ def side_by_side(dataset: data.Dataset, differing: list[Difference]) -> np.ndarr
 
 
 def _record(model: Path, figures: dict) -> None:
-    """What was measured goes into the spec beside the model."""
+    """What was measured goes into the spec beside the model, if it has one of its own; a preset keeps its card's."""
+    from keras_models import models
+
     spec = runtime.read_spec(model)
-    if spec is None:
+    if spec is None or models.is_shipped(model):
         return
     spec["accuracy"] = {
         "data": figures["data"],

@@ -16,6 +16,7 @@ from keras_models.training import methods
 
 # channels, repeats, strides, kernel size
 STAGES = ((16, 1, 1, 3), (24, 2, 2, 3), (40, 2, 2, 5), (80, 3, 2, 3), (112, 3, 1, 5), (192, 4, 2, 5), (320, 1, 1, 3))
+CHANNELS = tuple(channels for channels, _, _, _ in STAGES)
 WHOLE = tuple(repeats for _, repeats, _, _ in STAGES)
 EXPANSIONS = (1, 6, 6, 6, 6, 6, 6)  # of each stage's blocks, to so many times their input
 
@@ -36,22 +37,27 @@ def _block(x, channels, strides, kernel_size, expansion, *, name):
     return blocks.add([x, y], name=f"{name}_add") if strides == 1 and x.shape[-1] == channels else y
 
 
-def features(image, repeats: tuple[int, ...] = WHOLE, expansions: tuple[int, ...] = EXPANSIONS) -> list:
+def features(
+    image,
+    repeats: tuple[int, ...] = WHOLE,
+    expansions: tuple[int, ...] = EXPANSIONS,
+    channels: tuple[int, ...] = CHANNELS,
+) -> list:
     """The last features at strides 2, 4, 8, 16 and 32 of `image` (batch, height, width, 3), RGB 0-255.
 
     `repeats`: how many blocks of each of the first stages; fewer keep the names, so the weights, of the first ones.
-    `expansions`: of the blocks of each stage; smaller ones take weights by `keras_models.prune`.
+    `expansions` of the blocks and `channels` of each stage: smaller ones take weights by `keras_models.prune`.
     """
     x = layers.Rescaling(1 / 128, -127 / 128, name="normalise")(image)
     x = _bn(layers.Conv2D(32, 3, 2, "same", use_bias=False, name="stem")(x), name="stem")
     found, first = [], 0
-    stages = zip(STAGES[: len(repeats)], repeats, expansions, strict=True)
-    for (channels, whole, stride, kernel_size), kept, expansion in stages:
+    stages = zip(STAGES[: len(repeats)], repeats, expansions, channels, strict=True)
+    for (_, whole, stride, kernel_size), kept, expansion, width in stages:
         for i in range(kept):
             strides = stride if i == 0 else 1
             if strides == 2:
                 found.append(x)
-            x = _block(x, channels, strides, kernel_size, expansion, name=f"block{first + i}")
+            x = _block(x, width, strides, kernel_size, expansion, name=f"block{first + i}")
         first += whole
     return [*found, x]
 

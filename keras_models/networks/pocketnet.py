@@ -1,10 +1,10 @@
 """PocketNet: our own network, shaped by what the integer units of a phone do fast.
 
-Dense 3x3 convolutions where channels are few, separable 5x5 residual blocks where they are many, ReLU alone, channels
-in multiples of 16, one global context at stride 32, and a decoder that adds instead of concatenating. In int8 it is
-one partition of one delegate. s and the plain one are such layers throughout; m and l have the same decoder on
-features of EfficientNet-Lite0, which begin from ImageNet. `SHAPES` is the whole difference between two of a kind. Any
-number of classes takes the same shapes.
+Plain convolutions, ReLU or ReLU6 alone, channels in multiples of 8, one global context at stride 32, and a decoder
+that adds instead of concatenating. In int8 it is one partition of one delegate. s, m and l have that decoder on
+features of EfficientNet-Lite0, which begin from ImageNet; the plain one is of our own layers throughout: dense 3x3
+convolutions where channels are few, separable 5x5 residual blocks where they are many. `SHAPES` is the whole difference
+between two of a kind. Any number of classes takes the same shapes.
 """
 
 from __future__ import annotations
@@ -39,18 +39,25 @@ class Shape:
 
 @dataclass(frozen=True)
 class Narrow:
-    """Of a network on EfficientNet-Lite0's first twelve blocks. `expansions`: of the blocks of its six stages.
+    """Of a network on EfficientNet-Lite0's first six stages. `expansions`: of each stage's blocks.
 
-    `decoder`: widths at strides 16, 8, 4 and 2.
+    `decoder`: widths at strides 16, 8, 4 and 2. `repeats`: how many blocks of each stage. `channels`: of each stage.
     """
 
     expansions: tuple[int, int, int, int, int, int]
     decoder: tuple[int, int, int, int]
+    repeats: tuple[int, int, int, int, int, int] = (1, 2, 2, 3, 2, 2)
+    channels: tuple[int, int, int, int, int, int] = efficientnet.CHANNELS[:6]
 
 
 SHAPES = {
-    "pocketnet_s": Shape(widths=(16, 32, 32, 48, 48), depths=(1, 3, 2), decoder=(32, 16, 0)),
     "pocketnet_plain": Shape(widths=(16, 32, 64, 128, 160), depths=(1, 2, 3), decoder=(64, 32, 16)),
+    "pocketnet_s": Narrow(
+        expansions=(1, 2, 3, 2, 2, 2),
+        decoder=(48, 24, 16, 16),
+        repeats=(1, 2, 2, 2, 1, 1),
+        channels=(16, 16, 24, 48, 72, 80),
+    ),
     "pocketnet_m": Narrow(expansions=(1, 2, 2, 3, 3, 2), decoder=(80, 32, 16, 16)),
     "pocketnet_l": Narrow(expansions=efficientnet.EXPANSIONS[:6], decoder=(96, 48, 32, 16)),
 }
@@ -126,7 +133,7 @@ def pocketnet(image, classes, shape: Shape):
 
 def on_efficientnet(image, classes, shape: Narrow):
     """Logits as `pocketnet` gives them, of features that can begin from ImageNet."""
-    *skips, x = efficientnet.features(image, (1, 2, 2, 3, 2, 2), shape.expansions)
+    *skips, x = efficientnet.features(image, shape.repeats, shape.expansions, shape.channels)
     x = _context(_conv(x, shape.decoder[0], 1, name="narrow"), name="context")
     return _decode(x, skips, classes, shape.decoder)
 
@@ -235,6 +242,15 @@ RECIPES = {
     ),
 }
 
+# More epochs than `pruned` has: the fewer weights, the more a long training finds for them.
+_PRUNED_SMALL = Recipe(
+    "From a larger network's weights, pruned: growing sizes up to pocketnet_s's.",
+    (
+        _scenes(128, 14, 2e-3, 1e-3, warmup=1, augmentation=SETTLED),
+        _scenes(160, 26, 1e-3, 1e-6, augmentation=SETTLED),
+    ),
+)
+
 _FACTS = {
     "input_size": (224, 224),
     "classes": 1,
@@ -245,16 +261,20 @@ _FACTS = {
 }
 
 
-@register(parameters=90_145, macs=55_703_888, **_FACTS)
-def pocketnet_s(image, classes):
-    """The smallest: for a watch, an old phone, or many frames a second."""
-    return pocketnet(image, classes, SHAPES["pocketnet_s"])
-
-
 @register(parameters=521_793, macs=190_611_808, **_FACTS)
 def pocketnet_plain(image, classes):
-    """The smallest's layers, wider: to train from nothing, or where a licence leaves no room for ImageNet's photos."""
+    """Layers of our own throughout: to train from nothing, or where a licence leaves no room for ImageNet's photos."""
     return pocketnet(image, classes, SHAPES["pocketnet_plain"])
+
+
+@register(
+    parameters=96_633,
+    macs=72_279_360,
+    **(_FACTS | {"input_size": (160, 160), "recipes": RECIPES | {"pruned": _PRUNED_SMALL}}),
+)
+def pocketnet_s(image, classes):
+    """The smallest, for a watch, an old phone, or many frames a second: pocketnet_l made narrow, for 160x160."""
+    return on_efficientnet(image, classes, SHAPES["pocketnet_s"])
 
 
 @register(parameters=555_321, macs=123_947_264, **(_FACTS | {"input_size": (192, 192)}))
