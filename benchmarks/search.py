@@ -117,15 +117,19 @@ class Narrower:
 
 Candidate = Plain | Narrower
 L, M = ((1, 6, 6, 6, 6, 6), (96, 48, 32, 16)), ((1, 2, 2, 3, 3, 2), (80, 32, 16, 16))
+S = partial(
+    Narrower, (1, 2, 3, 2, 2, 2), (48, 24, 16, 16), repeats=(1, 2, 2, 2, 1, 1), channels=(16, 16, 24, 48, 72, 80)
+)
 NARROWER = (
+    *(S(side) for side in INPUTS),
     *(Narrower(*M, side) for side in INPUTS),
     *(Narrower(*L, side) for side in (160, 224)),
     *(Narrower((1, 2, 2, 2, 2, 2), decoder, 192) for decoder in (L[1], M[1])),
     *(Narrower((1, 3, 3, 3, 3, 3), L[1], side) for side in (160, 192, 224)),
 )
 PRESETS = {  # whose weights a preset has, but for the input's side
-    "pocketnet-s": partial(Plain, WIDTHS[0], DEPTHS[2], 5, True, 2),
     "pocketnet-m-open": partial(Plain, WIDTHS[2], DEPTHS[1], 5, True, 3),
+    "pocketnet-s": S,
     "pocketnet-m": partial(Narrower, *M),
 }
 
@@ -143,8 +147,9 @@ def build(candidate: Candidate, side: int | None = None):
 
 
 def drawn(count: int, seed: int) -> list[Candidate]:
-    """The presets' plain shapes at all inputs, the largest at 224, `count` others of the space, and the narrower."""
-    known = [PRESETS[name](side) for name in ("pocketnet-s", "pocketnet-m-open") for side in INPUTS]
+    """A small plain shape and pocketnet_plain at all inputs, the largest at 224, `count` others, and the narrower."""
+    small = partial(Plain, WIDTHS[0], DEPTHS[2], 5, True, 2)
+    known = [shape(side) for shape in (small, PRESETS["pocketnet-m-open"]) for side in INPUTS]
     known.append(Plain(WIDTHS[3], DEPTHS[3], 5, True, 3, 224))
     space = [
         candidate
@@ -407,8 +412,9 @@ def table(result: dict) -> str:
         )
     shared = result["protocol"]
     caption = (
-        "e: pocketnet_l with these expansions of its six stages and, after d, these widths of its decoder, begun from "
-        "a larger model's weights; the others begin from nothing. w: widths at strides 2 to 32; d: residual blocks at "
+        "e: pocketnet_l with these expansions of its six stages, after d these widths of its decoder, and after r and "
+        "c, where they are others, these repeats and channels of the stages, begun from a larger model's weights; the "
+        "others begin from nothing. w: widths at strides 2 to 32; d: residual blocks at "
         "strides 8, 16 and 32; k: kernel of the depthwise convolutions; s: stride of the logits. Medians of one "
         "interleaved run of all, one thread; "
         f"{markdown.litert(result)}."

@@ -87,7 +87,7 @@ def grouped():
         (lambda: network(6, 12), "expand has 12 channels here, 10 there"),
         (joined, "joins or splits channels"),
         (grouped, "head is a convolution in groups"),
-        (lambda: registry.network("pocketnet_s").build(1, 32), "which has no layer stage1_down"),
+        (lambda: registry.network("pocketnet_plain").build(1, 32), "which has no layer stage1_down"),
     ],
 )
 def test_what_cannot_be_pruned_is_named(target, message):

@@ -269,7 +269,7 @@ def pocketnet_plain(image, classes):
 
 @register(
     parameters=96_633,
-    macs=72_279_360,
+    macs=50_195_408,
     **(_FACTS | {"input_size": (160, 160), "recipes": RECIPES | {"pruned": _PRUNED_SMALL}}),
 )
 def pocketnet_s(image, classes):
