@@ -273,7 +273,7 @@ def pocketnet_plain(image, classes):
     **(_FACTS | {"input_size": (160, 160), "recipes": RECIPES | {"pruned": _PRUNED_SMALL}}),
 )
 def pocketnet_s(image, classes):
-    """The smallest, for a watch, an old phone, or many frames a second: pocketnet_l made narrow, for 160x160."""
+    """The smallest, for a watch, an old phone, or many frames a second: pocketnet_m made narrower, for 160x160."""
     return on_efficientnet(image, classes, SHAPES["pocketnet_s"])
 
 

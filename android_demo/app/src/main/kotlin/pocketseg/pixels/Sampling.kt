@@ -1,11 +1,10 @@
 package pocketseg.pixels
 
 import kotlin.math.floor
-import kotlin.math.roundToInt
+import kotlin.math.round
 
 private const val WEIGHT_BITS = 11 // as OpenCV's 8-bit bilinear resize
 private const val ONE = 1 shl WEIGHT_BITS
-private const val HALF = 1 shl (2 * WEIGHT_BITS - 1)
 
 /**
  * Where each column (or row) of a target reads: two neighbouring offsets into a plane and the weight of the second.
@@ -22,13 +21,13 @@ class Taps(count: Int, scale: Double, start: Double, length: Int, stride: Int) {
 
     init {
         for (i in 0 until count) {
-            val place = (start + scale * i).coerceIn(0.0, length - 1.0)
+            val place = (start + scale * i).coerceIn(0.0, length - 1.0).toFloat() // as OpenCV, to the last digit
             val low = minOf(floor(place).toInt(), maxOf(0, length - 2))
             first[i] = low * stride
             second[i] = minOf(low + 1, length - 1) * stride
-            nearest[i] = minOf(length - 1, floor(place + 0.5).toInt()) * stride
-            fraction[i] = (place - low).toFloat()
-            weight[i] = (fraction[i] * ONE).roundToInt()
+            nearest[i] = minOf(length - 1, floor(place + 0.5f).toInt()) * stride
+            fraction[i] = place - low
+            weight[i] = round(fraction[i] * ONE).toInt() // ties to even
         }
     }
 }
@@ -187,8 +186,9 @@ internal const val OPAQUE = 0xFF shl 24
 
 internal fun byte(value: Int) = if (value < 0) 0 else if (value > 255) 255 else value
 
+/** The mean of four pixels by their weights, with every rounding that OpenCV does on the way. */
 private fun mix(p00: Int, p01: Int, p10: Int, p11: Int, wx: Int, wy: Int): Int {
-    val top = p00 * (ONE - wx) + p01 * wx
-    val bottom = p10 * (ONE - wx) + p11 * wx
-    return (top * (ONE - wy) + bottom * wy + HALF) shr (2 * WEIGHT_BITS)
+    val top = p00 * (ONE - wx) + p01 * wx shr 4
+    val bottom = p10 * (ONE - wx) + p11 * wx shr 4
+    return ((top * (ONE - wy) shr 16) + (bottom * wy shr 16) + 2) shr 2
 }
