@@ -7,7 +7,6 @@ chose its weights by the validation split; the sets only measure.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import subprocess
@@ -21,10 +20,9 @@ from benchmarks.sets import SETS, parse_set
 from keras_models import command, complexity, models
 from keras_models.command import UserError, option
 from keras_models.evaluate import main_figure
-from keras_models.training import runs
+from keras_models.training import provenance, runs
 
 ROOT = Path(__file__).parents[1]
-_FLAGS = ("dataset", "data_dir", "weights", "recipe", "seed", "precision")  # of the training, for the card
 
 
 @dataclass(frozen=True)
@@ -105,49 +103,11 @@ def _card(options: PresetOptions, source: Path, run: dict) -> dict:
         "selected_on": f"{_counted(names['val'])}, best epoch by {selected}",
         "classes": run.get("classes", {}),
         "seed": run["options"]["seed"],
-        **_training(source, run),
-        "taught_by": _behind(run["recipe"]["stages"][-1].get("teacher")),
+        **provenance.of_run(source, run),
+        "taught_by": provenance.behind(run["recipe"]["stages"][-1].get("teacher")),
         "versions": run["versions"],
         "machine": machine.describe(),
     }
-
-
-def _training(source: Path, run: dict) -> dict:
-    """How long, by which command and recipe, and from what the run in the folder `source` was trained."""
-    with (source / "history.csv").open(encoding="utf-8") as file:
-        history = list(csv.DictReader(file))
-    return {
-        "epochs": len(history),
-        "training_hours": round(sum(float(row["seconds"]) for row in history) / 3600, 2),
-        "command": _command(run["options"]),
-        "recipe": run["recipe"] | {"stages": [_portable(stage) for stage in run["recipe"]["stages"]]},
-        "began_from": _behind(run["options"].get("weights")),
-    }
-
-
-def _command(options: dict) -> str:
-    """The command of the run, with the names of files and folders alone."""
-    flags = [f"--{name.replace('_', '-')} {Path(str(options[name])).name}" for name in _FLAGS if options.get(name)]
-    changes = [f"--{name.replace('_', '-')} {_as_typed(value)}" for name, value in options.get("changes", {}).items()]
-    return " ".join(["python -m keras_models.train", options["network"], *flags, *changes])
-
-
-def _as_typed(value) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else Path(str(value)).name
-
-
-def _portable(stage: dict) -> dict:
-    return stage | {"teacher": stage["teacher"] and Path(stage["teacher"]).name}
-
-
-def _behind(model: str | None) -> dict | None:
-    """What a preset or run that this one began with or learned from had behind it; another model by its name."""
-    if model is None:
-        return None
-    if known := models.history(model):
-        return known
-    folder = Path(model)
-    return {"name": folder.name} | (_training(folder, runs.read_run(folder)) if (folder / "run.json").is_file() else {})
 
 
 def _counted(names: list[str]) -> str:

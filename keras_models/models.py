@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 LARGEST = 4 << 30  # bytes of a `.keras` file's parts, unpacked, and of what one of its layers gives for a photo
 _OTHER_PRECISIONS = ("float16", "bfloat16", "float64")
-_HISTORY = ("name", "command", "epochs", "training_hours", "recipe", "began_from")  # of a card
 _FOLDER = Path(__file__).parent / "presets"
 
 
@@ -62,12 +61,6 @@ def card(source: str | Path) -> dict:
     path = Path(source) if Path(source).suffix == ".tflite" else find(source)
     file = path.with_name("card.json")
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def history(source: str | Path) -> dict:
-    """What the card says of how the model's weights came about, nothing without one; `source` as for `card`."""
-    facts = card(source)
-    return {key: facts.get(key) for key in _HISTORY} if facts else {}
 
 
 def load(source: str | Path, input_size: tuple[int, int] | None = None) -> keras.Model:

@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     command.load_keras()
     from keras_models import data, models, registry
+    from keras_models.training import provenance
 
     try:
         network = registry.network(options.network)
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
             target.save(folder / "model.keras")
             card = {"name": Path(options.output).name, "network": network.name, "command": _typed(options)}
             card["licence"] = models.card(options.model).get("licence")
-            card["began_from"] = {"name": source.name} | models.history(options.model)
+            card["began_from"] = provenance.behind(options.model)
             command.write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
     except ValueError as error:
         raise UserError(str(error)) from error

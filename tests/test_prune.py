@@ -108,6 +108,10 @@ def test_the_command_writes_what_train_begins_from(tmp_path, capsys):
         f"--output {tmp_path / 'run'}".split()
     )
     assert "93 of 93 layers; none starts anew" in capsys.readouterr().out
+    prune.main(f"{tmp_path / 'run'} pocketnet_s --photos 2 -o {tmp_path / 'again'}".split())
+    run = km.models.card(tmp_path / "again")["began_from"]
+    assert run["command"].startswith("python -m keras_models.train pocketnet_m") and run["epochs"] == 1
+    assert run["began_from"]["began_from"]["name"] == "pocketnet-l"
 
 
 def test_the_command_says_what_is_wrong_and_writes_nothing(tmp_path):

@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 
 import keras_models
-from benchmarks import preset
 from keras_models import build, data, models, registry, train
 from keras_models.command import UserError
-from keras_models.training import loop, runs, stages
+from keras_models.training import loop, provenance, runs, stages
 from tests.backend import ON_JAX
 from tests.test_data import make_folder
 
@@ -69,7 +68,7 @@ def test_what_a_run_began_from_is_found_from_anywhere(options, whole, tmp_path, 
     monkeypatch.chdir(tmp_path)
     run = json.loads((further / "run.json").read_text())
     assert run["options"]["weights"] == str(whole)
-    behind = preset._training(further, run)["began_from"]  # for a preset's card
+    behind = provenance.of_run(further, run)["began_from"]  # for a preset's card
     assert (behind["name"], behind["epochs"], behind["began_from"]) == ("whole", 3, None)
     assert behind["command"].startswith("python -m keras_models.train extremec3_coarse --dataset folder")
 
