@@ -136,7 +136,6 @@ def test_augmentation_that_the_device_does_not_know_is_refused(tmp_path, monkeyp
 
 def test_a_network_trains_on_photos_altered_on_the_device(tmp_path):
     folder = make_folder(tmp_path / "photos", 12)
-    arguments = ["pocketnet_plain", "--dataset", "folder", "--data-dir", str(folder), "--recipe", "tune", "--epochs", "2"]
-    arguments += ["--augment-on", "device", "--input-size", "32", "--output", str(tmp_path / "run")]
-    assert train.main(arguments) == 0
+    arguments = f"pocketnet_plain --dataset folder --data-dir {folder} --recipe tune --epochs 2 --input-size 32"
+    assert train.main(f"{arguments} --augment-on device --output {tmp_path / 'run'}".split()) == 0
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
