@@ -357,21 +357,24 @@ def measure(network, dataset) -> dict:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Foreground IoU against the milliseconds of int8, the front joined by a line."""
+    """Foreground IoU against the milliseconds of int8 by family, the inputs' sides at the points, the front a line."""
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if "foreground_iou" in row]
-    points = [(row["int8_ms"], 100 * row["foreground_iou"]) for row in rows]
     figure = Figure(figsize=(7, 4.4), dpi=120, layout="constrained")
     axes = figure.subplots()
-    line = [points[i] for i in front(points)]
-    axes.plot(*zip(*line, strict=True), "-", color="#d64818", zorder=1)
-    for row, point in zip(rows, points, strict=True):
-        axes.plot(*point, "o", color="#d64818" if point in line else "#8a8a8a", zorder=2)
-        axes.annotate(row["name"].replace("_", " "), point, (6, -3), textcoords="offset points", fontsize=7)
+    points = [(row["int8_ms"], 100 * row["foreground_iou"]) for row in rows]
+    axes.plot(*zip(*(points[i] for i in front(points)), strict=True), "-", color="#b0b0b0", zorder=1, label="the front")
+    families = {"pocketnet_l made narrower": ("#d64818", True), "plain layers": ("#2860a8", False)}
+    for label, (color, narrower) in families.items():
+        of_it = [i for i, row in enumerate(rows) if ("expansions" in row) == narrower]
+        axes.plot(*np.reshape([points[i] for i in of_it], (-1, 2)).T, "o", color=color, label=label)
+        for i in of_it:
+            axes.annotate(rows[i]["side"], points[i], (5, 4), textcoords="offset points", fontsize=8)
     axes.set(xlabel="milliseconds, int8, one thread", ylabel="foreground IoU, %")
-    axes.set_xlim(0, 1.6 * max(x for x, _ in points))
-    axes.margins(y=0.2)
+    axes.set_xlim(left=0)
+    axes.margins(0.1)
+    axes.legend(loc="lower right")
     axes.grid(color="#e4e4e4")
     with command.whole_file(path) as temporary:
         figure.savefig(temporary)
