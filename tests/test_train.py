@@ -323,7 +323,7 @@ MISTAKES = {
     "missing folder": (["extremec3", "--dataset", "eg1800", "--data-dir", "nowhere"], "There is no folder nowhere"),
     "unknown recipe": (
         ["extremec3", "--recipe", "fast"],
-        "no recipe 'fast'.*paper, code, cross_entropy, lovasz, pocket, drawings, tune",
+        "no recipe 'fast'.*paper, code, cross_entropy, lovasz, pocket, mixed, drawings, tune",
     ),
     "odd size": (["extremec3", "--input-size", "50"], "multiples of 4.*48x48"),
     "no epochs": (["extremec3", "--epochs", "0"], "--epochs must be at least 1"),
