@@ -2,8 +2,8 @@
 
 Both are measured on the same labelled photos. The command is a gate: it ends with 1 when the foreground IoU of the
 `.tflite` (the mean IoU on data of more than two classes) is more than `--limit` points below the float network's, and
-it writes what it measured into the spec. `--layers` shows where the loss arises and what would help, `--interpreters`
-whether other interpreters give the same masks.
+it writes what it measured into the spec, but into no shipped preset's. `--layers` shows where the loss arises and what
+would help, `--interpreters` whether other interpreters give the same masks.
 """
 
 from __future__ import annotations
