@@ -173,8 +173,9 @@ SETTLED = dataclasses.replace(SCENES, rotation_degrees=12, scale=(0.8, 1.4), shi
 
 
 def _scenes(
-    size: int, epochs: int, rate: float, final: float, warmup: int = 0, augmentation: Augmentation = SCENES
+    size: int | None, epochs: int, rate: float, final: float, warmup: int = 0, augmentation: Augmentation = SCENES
 ) -> Stage:
+    """A stage at `size`, or at the network's own: 160 of s, 192 of m, 224 of the others."""
     stage = methods.pocket(size, epochs, rate, final, warmup)
     return dataclasses.replace(
         stage, batch_size=32, optimizer=AdamW(weight_decay=2e-2), ema=0.998, clip_norm=1.0, augmentation=augmentation
@@ -188,7 +189,7 @@ RECIPES = {
             _scenes(96, 30, 4e-3, 2.5e-3, warmup=1),
             _scenes(128, 40, 2.5e-3, 1e-3),
             _scenes(160, 14, 1e-3, 4e-4),
-            _scenes(224, 7, 4e-4, 1e-5),
+            _scenes(None, 7, 4e-4, 1e-5),
         ),
     ),
     "short": Recipe(
@@ -197,7 +198,7 @@ RECIPES = {
             _scenes(96, 22, 4e-3, 2.5e-3, warmup=1),
             _scenes(128, 20, 2.5e-3, 1e-3),
             _scenes(160, 5, 1e-3, 4e-4, augmentation=SETTLED),
-            _scenes(224, 4, 4e-4, 1e-6, augmentation=SETTLED),
+            _scenes(None, 4, 4e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
     "few": Recipe(
@@ -206,7 +207,7 @@ RECIPES = {
             _scenes(96, 72, 4e-3, 2.5e-3, warmup=2),
             _scenes(128, 24, 2.5e-3, 1e-3),
             _scenes(160, 8, 1e-3, 4e-4, augmentation=SETTLED),
-            _scenes(224, 8, 4e-4, 1e-6, augmentation=SETTLED),
+            _scenes(None, 8, 4e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
     "pretrained": Recipe(
@@ -214,15 +215,15 @@ RECIPES = {
         (
             _scenes(128, 6, 1.5e-3, 6e-4, warmup=1, augmentation=SETTLED),
             _scenes(160, 5, 6e-4, 2e-4, augmentation=SETTLED),
-            _scenes(224, 4, 2e-4, 1e-6, augmentation=SETTLED),
+            _scenes(None, 4, 2e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
     "pruned": Recipe(
-        "From a larger network's weights, pruned: growing sizes up to pocketnet_m's.",
+        "From a larger network's weights, pruned: growing sizes up to its own.",
         (
             _scenes(128, 12, 2e-3, 1e-3, warmup=1, augmentation=SETTLED),
             _scenes(160, 14, 1e-3, 4e-4, augmentation=SETTLED),
-            _scenes(192, 10, 4e-4, 1e-6, augmentation=SETTLED),
+            _scenes(None, 10, 4e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
     "longer": Recipe(
@@ -230,24 +231,23 @@ RECIPES = {
         (
             _scenes(128, 33, 2e-3, 1.3e-3, warmup=1),
             _scenes(160, 16, 8e-4, 3e-4, augmentation=SETTLED),
-            _scenes(224, 9, 3e-4, 1e-6, augmentation=SETTLED),
+            _scenes(None, 9, 3e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
     "finer": Recipe(
         "Further from trained weights at the larger sizes alone, where small people are seen.",
         (
             _scenes(160, 7, 1e-3, 3e-4, warmup=1, augmentation=SETTLED),
-            _scenes(224, 5, 3e-4, 1e-6, augmentation=SETTLED),
+            _scenes(None, 5, 3e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
 }
 
-# More epochs than `pruned` has: the fewer weights, the more a long training finds for them.
 _PRUNED_SMALL = Recipe(
-    "From a larger network's weights, pruned: growing sizes up to pocketnet_s's.",
+    "From a larger network's weights, pruned to few: growing sizes up to its own.",
     (
         _scenes(128, 14, 2e-3, 1e-3, warmup=1, augmentation=SETTLED),
-        _scenes(160, 26, 1e-3, 1e-6, augmentation=SETTLED),
+        _scenes(None, 26, 1e-3, 1e-6, augmentation=SETTLED),
     ),
 )
 
