@@ -430,7 +430,7 @@ def table(result: dict) -> str:
         )
     if "inputs" in shared:
         caption += (
-            " Preset's weights: the same weights, trained at 128 to 224, at each input; foreground and (boundary) IoU "
+            " Preset's weights: the same weights at each input; foreground and (boundary) IoU "
             f"in %, {shared['inputs']}."
         )
     return f"{markdown.table(header, lines)}\n\n{caption}"
