@@ -12,7 +12,6 @@ random weights that training begins with; for runs run folders; flops takes none
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -207,7 +206,9 @@ def draw_runs(folders: list[str]):
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("Plots need matplotlib: pip install 'pocketseg[plot]'") from error
-    histories = {folder: read_history(folder) for folder in folders}
+    from keras_models.training import runs
+
+    histories = {folder: runs.read_history(folder) for folder in folders}
     figure = Figure(figsize=(9.6, 4.2), dpi=100, layout="constrained")
     for axes, (column, title) in zip(
         figure.subplots(1, 2), (("loss", "training loss"), ("val_mean_iou", "validation mean IoU")), strict=True
@@ -218,19 +219,6 @@ def draw_runs(folders: list[str]):
         axes.grid(color="#e4e4e4")
     axes.legend()
     return figure
-
-
-def read_history(folder: str) -> list[dict[str, float]]:
-    """The rows of a run folder's history.csv; UserError when there is none, or it is damaged."""
-    path = Path(folder) / "history.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        if not rows or not {"loss", "val_mean_iou"} <= rows[0].keys():
-            raise ValueError("it has no epochs")
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is no history of a training: {error}") from error
-    return rows
 
 
 def main(argv: list[str] | None = None) -> int:

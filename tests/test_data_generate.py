@@ -8,7 +8,8 @@ import pytest
 
 from keras_models import command, data
 from keras_models.command import UserError
-from keras_models.data import faces, generate
+from keras_models.data import backdrops, faces, generate
+from keras_models.data.images import read_image
 from tests.shared import SHARED, needs_shared
 
 FACE = (100, 60, 40, 40)  # left, top, width, height, in photos of 240x320 (width x height)
@@ -76,6 +77,57 @@ def test_photo_and_mask_are_cut_alike_and_the_splits_stay(tmp_path):
     np.testing.assert_array_equal(labels, mask[box[1] : box[3], box[0] : box[2]])
     assert np.abs(image.astype(int) - whole[box[1] : box[3], box[0] : box[2]]).mean() < 2
     assert (tmp_path / "out" / "contact_sheet.jpg").is_file()
+
+
+def test_zooms_cut_the_same_face_at_several_widths(tmp_path):
+    run(people(tmp_path / "people"), tmp_path / "out", "--zooms", "1,2", "--min-side", "64")
+    portraits = json.loads((tmp_path / "out" / "generated.json").read_text())["portraits"]
+    assert len(portraits) == 20
+    names = {name for split in ("train", "val", "test") for name in data.load("folder", tmp_path / "out", split).names}
+    assert {"00", "00_x2"} <= {name.partition(".")[0] for name in names}
+    for portrait in portraits:
+        left, top, right, bottom = portrait["box"]
+        assert (right - left, bottom - top) == {1: (140, 148), 2: (70, 74)}[portrait["zoom"]]
+
+
+def test_a_zoom_too_small_to_use_is_left_out(tmp_path):
+    run(people(tmp_path / "people"), tmp_path / "out", "--zooms", "1,2", "--min-side", "100")
+    portraits = json.loads((tmp_path / "out" / "generated.json").read_text())["portraits"]
+    assert {portrait["zoom"] for portrait in portraits} == {1}
+
+
+def test_backdrops_are_smooth_and_follow_from_the_seed(tmp_path):
+    (tmp_path / "photos").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "photos" / "sharp.png"), noise)
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        options = ["--photos", str(tmp_path / "photos"), "--count", "6", "--seed", str(seed)]
+        assert backdrops.main([*options, "-o", str(tmp_path / name)]) == 0
+    a, b, c = ([read_image(path) for path in sorted((tmp_path / name / "images").iterdir())] for name in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not any(np.array_equal(one, other) for one, other in zip(a, c, strict=True))
+    for image in a:
+        assert image.shape == (256, 256, 3)
+        steps = np.abs(np.diff(image.astype(int), axis=0)).mean()
+        assert steps < 8 < np.abs(np.diff(noise.astype(int), axis=0)).mean()
+
+
+def test_backdrops_join_a_mix(tmp_path):
+    backdrops.main(["--count", "3", "-o", str(tmp_path / "backdrops")])
+    people(tmp_path / "people")
+    (tmp_path / "mix.toml").write_text(
+        '[[set]]\ndataset = "folder"\ndata_dir = "people"\n[[set]]\ndataset = "background"\ndata_dir = "backdrops"\n'
+    )
+    mixed = data.load("mix", tmp_path / "mix.toml", "train")
+    assert len(mixed) == 8 + 3
+    assert not mixed.load(10)[1].any()
+
+
+def test_backdrops_of_a_folder_without_photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UserError, match="photos holds no photo"):
+        backdrops.main(["--photos", str(tmp_path / "photos"), "-o", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_classes_and_void_survive(tmp_path):

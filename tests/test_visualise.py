@@ -89,7 +89,9 @@ def test_networks_stand_below_each_other(tmp_path, what):
 def test_runs_converge_in_one_plot(tmp_path):
     for name in ("with", "without"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "history.csv").write_text("stage,epoch,loss,val_mean_iou\n1,1,0.5,0.6\n1,2,0.4,0.7\n")
+        (tmp_path / name / "history.csv").write_text(
+            "stage,epoch,loss,val_mean_iou,seconds\n1,1,0.5,0.6,9\n1,2,0.4,0.7,9\n"
+        )
     folders = [str(tmp_path / name) for name in ("with", "without")]
     lines = visualise.draw_runs(folders).axes[1].lines
     assert [line.get_label() for line in lines] == ["with", "without"]

@@ -9,6 +9,7 @@ VERBS = {  # each is a module here with a `main(argv)`, imported only when it is
     "info": "where a published set comes from, its licence and its layout",
     "pack": "write a dataset into a few files that are read at the disk's speed",
     "generate": "portraits out of photos and masks of whole people",
+    "backdrops": "plain and defocused backgrounds, for people to be pasted onto",
     "preview": "what a network would be shown, after augmentation",
     "label": "masks for photos that have none, drawn by a heavier network",
     "review": "look through photos and masks in a browser: keep, discard, mend",

@@ -1,6 +1,7 @@
 """More portraits out of photos of whole people whose masks exist, as case 1 of ExtremeC3Net's section 3.3.
 
-In each photo a face is found, its box is widened to head and shoulders, and photo and mask are cut out together. OUT is
+In each photo a face is found, its box is widened to head and shoulders, and photo and mask are cut out together. With
+--zooms they are cut out at several widths: a network that saw nobody from near takes half a face for background. OUT is
 a dataset of the kind `folder` with the splits of DIR, a contact sheet, and a note on its origin and licence. Look
 through it with `data review OUT`, then train on it.
 """
@@ -35,6 +36,9 @@ class GenerateOptions:
     widths: float = option(3.5, least=1, help="width of the portrait, in widths of the face")
     heights: float = option(3.7, least=1, help="height of the portrait, in heights of the face")
     above: float = option(0.9, help="how much of that is above the face, in heights of the face")
+    zooms: tuple[float, ...] = option(
+        (1.0,), above=0, metavar="ZOOM,...", help="a portrait each, so many times tighter than that, as 1,1.5,2"
+    )
     every_face: bool = option(False, help="a portrait of every face on a mask, not only of the surest")
     min_side: int = option(96, help="leave out portraits whose shorter side has fewer pixels")
     sheet_count: int = option(48, least=1, help="portraits on the contact sheet")
@@ -111,23 +115,30 @@ def generate(
 
 
 def _find(dataset: Dataset, detectors: tuple[faces.Detector, ...], options: GenerateOptions) -> list[dict]:
-    """The portraits of a split, surest first within a photo: `name`, `photo`, its `index`, `face`, `box`, `void`."""
+    """The portraits of a split, a photo's surest first: `name`, `photo`, its `index`, `face`, `zoom`, `box`, `void`."""
 
-    def boxes(image: np.ndarray, labels: np.ndarray) -> list[tuple]:
+    framing = np.array([options.widths, options.heights, options.above])
+
+    def boxes(image: np.ndarray, labels: np.ndarray) -> list[list[dict]]:
         found = []
         for face in faces.find(detectors, image, labels):
-            left, top, right, bottom = box = faces.portrait_box(
-                face, labels.shape, options.widths, options.heights, options.above
-            )
-            if min(right - left, bottom - top) >= options.min_side:
-                found.append(([round(value, 1) for value in face.tolist()], box))
-        kept = found if options.every_face else found[:1]
-        return [(*pair, bool((labels[b:d, a:c] == VOID).any())) for pair in kept for a, b, c, d in [pair[1]]]
+            portraits = []
+            for zoom in options.zooms:
+                left, top, right, bottom = box = faces.portrait_box(face, labels.shape, *framing / zoom)
+                if min(right - left, bottom - top) >= options.min_side:
+                    void = bool((labels[top:bottom, left:right] == VOID).any())
+                    rounded = [round(value, 1) for value in face.tolist()]
+                    portraits.append({"face": rounded, "zoom": zoom, "box": box, "void": void})
+            if portraits:
+                found.append(portraits)
+        return found if options.every_face else found[:1]
 
     portraits, progress = [], command.progress(f"finding faces in {dataset.title}")
     for index, found in enumerate(read_each(dataset, boxes, progress)):
         photo = dataset.names[index]
-        for number, (face, box, void) in enumerate(found, start=1):
-            name = Path(photo).stem if number == 1 else f"{Path(photo).stem}_{number}"
-            portraits.append({"name": name, "photo": photo, "index": index, "face": face, "box": box, "void": void})
+        for number, of_face in enumerate(found, start=1):
+            for portrait in of_face:
+                name = Path(photo).stem + (f"_{number}" if number > 1 else "")
+                name += "" if portrait["zoom"] == 1 else f"_x{portrait['zoom']:g}"
+                portraits.append({"name": name, "photo": photo, "index": index, **portrait})
     return portraits

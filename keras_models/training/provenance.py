@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from keras_models import models
@@ -24,11 +23,10 @@ def behind(model: str | None) -> dict | None:
 
 def of_run(folder: Path, run: dict) -> dict:
     """How long a finished run took, by which command and recipe, and from what it began; `run`: its run.json."""
-    with (folder / "history.csv").open(encoding="utf-8") as file:
-        history = list(csv.DictReader(file))
+    history = runs.read_history(folder)
     return {
         "epochs": len(history),
-        "training_hours": round(sum(float(row["seconds"]) for row in history) / 3600, 2),
+        "training_hours": round(sum(row["seconds"] for row in history) / 3600, 2),
         "command": _command(run["options"]),
         "recipe": run["recipe"] | {"stages": [_portable(stage) for stage in run["recipe"]["stages"]]},
         "began_from": behind(run["options"].get("weights")),

@@ -215,6 +215,19 @@ def write_history(folder: Path, rows: list[dict]) -> None:
     command.write_text(folder / "history.csv", text.getvalue())
 
 
+def read_history(folder: str | Path) -> list[dict[str, float]]:
+    """The rows of a run folder's history.csv; UserError when there is none, or it is damaged."""
+    path = Path(folder) / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        if not rows or not {"loss", "val_mean_iou", "seconds"} <= rows[0].keys():
+            raise ValueError("it has no epochs")
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is no history of a training: {error}") from error
+    return rows
+
+
 def write_log(folder: Path, row: dict) -> None:
     """Add the epoch to TensorBoard's log; Keras' other backends have none."""
     if keras.backend.backend() == "tensorflow":
