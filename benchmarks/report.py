@@ -110,7 +110,8 @@ def peers() -> str:
         boundaries = [f"{100 * figures['boundary_iou']:.1f}" for figures in row["sets"].values()]
         model = "-" if row["model_ms"] is None else f"{row['model_ms']:.2f}"
         cells = [f"{a} ({b})" for a, b in zip(accuracies, boundaries, strict=True)]
-        rows.append([name, *cells, model, f"{row['frame_ms']:.1f}", f"{row['bytes'] / 1024:.0f} KiB", row["licence"]])
+        licence = re.split("[,:;]", row["licence"])[0]  # what follows are the reasons, photo by photo
+        rows.append([name, *cells, model, f"{row['frame_ms']:.1f}", f"{row['bytes'] / 1024:.0f} KiB", licence])
     header = ["model", *protocol["sets"], "model, ms", "frame, ms", "size", "licence of the weights"]
     sets = ", ".join(f"{name}: {facts['images']} photos of {facts['data']}" for name, facts in protocol["sets"].items())
     size, frame = ("x".join(map(str, sides)) for sides in (protocol["size"], reversed(protocol["frame"])))
@@ -119,6 +120,7 @@ def peers() -> str:
         f"{protocol['runs']} interleaved runs on one thread: the model alone, and a {frame} frame with its pre- and "
         f"post-processing in Python; {markdown.litert(result)}"
         + (f"; MediaPipe {protocol['mediapipe']}." if protocol["mediapipe"] else ".")
+        + " The whole of each licence is in each preset's `card.json`."
     )
 
 
