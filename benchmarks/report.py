@@ -14,6 +14,7 @@ from benchmarks.ablation_tables import TABLES
 from benchmarks.ablations import markdown as ablation_table
 from benchmarks.backbones import table as backbones_table
 from benchmarks.drawing import table as drawing_table
+from benchmarks.edges import table as edges_table
 from benchmarks.machine import RESULTS
 from benchmarks.search import table as search_table
 from benchmarks.speed import table as speed_table
@@ -122,6 +123,11 @@ def peers() -> str:
         + (f"; MediaPipe {protocol['mediapipe']}." if protocol["mediapipe"] else ".")
         + " The whole of each licence is in each preset's `card.json`."
     )
+
+
+def edges() -> str:
+    """Masks with and without refined edges."""
+    return edges_table(_read("edges"))
 
 
 def backbones() -> str:
@@ -371,7 +377,7 @@ def video() -> str:
 
 PAGES = {
     "README.md": {"peers": peers},
-    "docs/results.md": {"presets": presets, "accuracy": accuracy, "classes": classes},
+    "docs/results.md": {"presets": presets, "accuracy": accuracy, "edges": edges, "classes": classes},
     "docs/convert.md": {"backbones": backbones, "models": forms, "interpreters": interpreters, "video": video},
     "docs/benchmark.md": {
         "kernels": kernels,

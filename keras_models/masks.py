@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 FILLS = ("all", "largest")  # in which regions of the foreground `fill_contours` fills
+WINDOW = 0.01  # how far the guided filter looks for a photo's edges, of its longer side; `benchmarks.edges` compares
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -54,12 +55,20 @@ def guided_filter(guide: np.ndarray, mask: np.ndarray, radius: int, epsilon: flo
 
 def alpha(probability: np.ndarray, image: np.ndarray, refine: bool) -> np.ndarray:
     """Opacity of the person, float32 0-1 at the size of `image`, from a probability at the network's size."""
+    return steep(refined(probability, image, WINDOW if refine else 0))
+
+
+def refined(probability: np.ndarray, image: np.ndarray, window: float) -> np.ndarray:
+    """A probability at the network's size brought to that of `image` RGB uint8, its edges moved to the photo's.
+
+    `window` is how far the guided filter looks, as a fraction of the longer side, at least 2 pixels; 0 leaves them.
+    """
     height, width = image.shape[:2]
     mask = cv2.resize(probability.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    if refine:
-        guide = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-        mask = guided_filter(guide, mask, radius=max(2, round(max(height, width) / 100)))
-    return steep(mask)
+    if not window:
+        return mask
+    guide = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    return guided_filter(guide, mask, radius=max(2, round(max(height, width) * window)))
 
 
 def steep(probability: np.ndarray) -> np.ndarray:

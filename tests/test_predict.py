@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks import edges
 from keras_models import masks, predict
+from keras_models.data.datasets import Dataset
 from keras_models.models import Predictor
 from keras_models.smoothing import SHARE, Smoothing
 from tflite import runtime
@@ -24,6 +26,16 @@ def test_guided_filter_moves_a_coarse_edge_to_the_photo():
     plain = predict.alpha(coarse, image, refine=False)
     assert refined.shape == image.shape[:2]
     assert np.abs(refined - inside).mean() < np.abs(plain - inside).mean()
+
+
+def test_the_gain_of_refined_edges_is_measured_by_window():
+    image, inside = disc()
+    coarse = cv2.resize(np.where(inside, 4.0, -4.0).astype(np.float32), (12, 12), interpolation=cv2.INTER_AREA)
+    network = Predictor("disc", (96, 96), lambda images: coarse[None, ..., None], ("background", "person"), [])
+    photos = Dataset("disc", ("a",), lambda i: (image, inside.astype(np.uint8)), ("background", "person"))
+    plain, *refined = (figures["boundary_iou"] for figures in edges.figures(network, photos))
+    assert len(refined) + 1 == len(edges.WINDOWS)
+    assert plain < 0.8 < refined[-1]
 
 
 def test_edges_are_soft_and_the_rest_is_sure():
