@@ -82,7 +82,7 @@ def wall(rng: np.random.Generator) -> np.ndarray:
 
 def defocused(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """RGB uint8 (SIDE, SIDE, 3): a random part of the photo, out of focus as behind a portrait."""
-    side = int(min(image.shape[:2]) * rng.uniform(0.4, 1))
+    side = max(1, int(min(image.shape[:2]) * rng.uniform(0.4, 1)))
     top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[:2])
     part = cv2.resize(image[top : top + side, left : left + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return cv2.GaussianBlur(part, (0, 0), SIDE * np.exp(rng.uniform(*np.log((0.01, 0.06)))))
