@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from benchmarks import machine, markdown
-from benchmarks.sets import SETS, parse_set
+from benchmarks.sets import SETS, facts, in_words, parse_set
 from keras_models import command, data, metrics, models
 from keras_models.command import option
 from keras_models.data.datasets import Dataset, read_each
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             for i, window in enumerate(WINDOWS)
         ]
     protocol = {
-        "sets": {name: {"data": dataset.title, "images": len(dataset)} for name, dataset in sets.items()},
+        "sets": facts(sets),
         "refining_ms": refining_ms(),
         "frame": list(FRAME),
     }
@@ -106,7 +106,7 @@ def table(result: dict) -> str:
         ]
         for row in result["rows"]
     ]
-    sets = ", ".join(f"{name}: {facts['images']} photos of {facts['data']}" for name, facts in protocol["sets"].items())
+    sets = in_words(protocol["sets"])
     height, width = protocol["frame"]
     return markdown.table(["model", "windows", *protocol["sets"]], rows, words=2) + (
         f"\n\nForeground IoU per image at the photos' own size in %, in brackets boundary IoU ({sets}). Refining a "

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from benchmarks import machine
-from benchmarks.sets import SETS, parse_set
+from benchmarks.sets import SETS, facts, parse_set
 from keras_models import command, data, metrics, models
 from keras_models.command import UserError, option
 from keras_models.data.datasets import read_each
@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> int:
         model = "" if row["model_ms"] is None else f"{row['model_ms']:.2f} ms alone, "
         print(f"{row['name']:28s} {shown}  {model}{row['frame_ms']:.2f} ms a frame")
     protocol = {
-        "sets": {name: {"data": dataset.title, "images": len(dataset)} for name, dataset in measured_on.items()},
+        "sets": facts(measured_on),
         "size": list(SIZE),
         "frame": list(FRAME),
         "runs": options.runs,

@@ -17,6 +17,7 @@ from benchmarks.drawing import table as drawing_table
 from benchmarks.edges import table as edges_table
 from benchmarks.machine import RESULTS
 from benchmarks.search import table as search_table
+from benchmarks.sets import in_words
 from benchmarks.speed import table as speed_table
 from keras_models import command, models, registry
 from keras_models.evaluate import main_figure, without_background
@@ -114,7 +115,7 @@ def peers() -> str:
         licence = re.split("[,:;]", row["licence"])[0]  # what follows are the reasons, photo by photo
         rows.append([name, *cells, model, f"{row['frame_ms']:.1f}", f"{row['bytes'] / 1024:.0f} KiB", licence])
     header = ["model", *protocol["sets"], "model, ms", "frame, ms", "size", "licence of the weights"]
-    sets = ", ".join(f"{name}: {facts['images']} photos of {facts['data']}" for name, facts in protocol["sets"].items())
+    sets = in_words(protocol["sets"])
     size, frame = ("x".join(map(str, sides)) for sides in (protocol["size"], reversed(protocol["frame"])))
     return markdown.table(header, rows) + (
         f"\n\nForeground IoU per image at {size} in %, in brackets boundary IoU ({sets}). Median milliseconds of "

@@ -24,3 +24,13 @@ def parse_whole_set(text: str) -> tuple[str, str, str]:
     if not (name and kind and folder):
         raise UserError(f"A set is NAME=DATASET:DIR. Received: {text!r}")
     return name, kind, folder
+
+
+def facts(sets: dict) -> dict[str, dict]:
+    """What a result keeps of the datasets that it was measured on, by their names."""
+    return {name: {"data": dataset.title, "images": len(dataset)} for name, dataset in sets.items()}
+
+
+def in_words(sets: dict[str, dict]) -> str:
+    """The same `facts`, for the text under a table."""
+    return ", ".join(f"{name}: {found['images']} photos of {found['data']}" for name, found in sets.items())

@@ -122,12 +122,11 @@ def _find(dataset: Dataset, detectors: tuple[faces.Detector, ...], options: Gene
     def boxes(image: np.ndarray, labels: np.ndarray) -> list[list[dict]]:
         found = []
         for face in faces.find(detectors, image, labels):
-            portraits = []
+            portraits, rounded = [], [round(value, 1) for value in face.tolist()]
             for zoom in options.zooms:
                 left, top, right, bottom = box = faces.portrait_box(face, labels.shape, *framing / zoom)
                 if min(right - left, bottom - top) >= options.min_side:
                     void = bool((labels[top:bottom, left:right] == VOID).any())
-                    rounded = [round(value, 1) for value in face.tolist()]
                     portraits.append({"face": rounded, "zoom": zoom, "box": box, "void": void})
             if portraits:
                 found.append(portraits)
