@@ -27,7 +27,8 @@ FIRST_STAGE = {
 
 def _recipes(encoder):
     stages = methods.after(encoder, methods.C3_CODE, batch_size=24)
-    return methods.AS_C3 | {"code": Recipe("The authors' code: the encoder, then the whole network.", stages)}
+    code = {"code": Recipe("The authors' code: the encoder, then the whole network.", stages)}
+    return methods.AS_C3 | code | methods.STREETS
 
 
 def _published_ccc2() -> Published:

@@ -17,7 +17,7 @@ CITYSCAPES = {"input_size": (512, 1024), "classes": 20, "multiple": 8, "paper": 
 
 def _two_stages(encoder: str) -> dict[str, Recipe]:
     text = "ERFNet's, which the C3 paper follows for both: the encoder, then the whole."
-    return {"paper": Recipe(text, methods.after(encoder, methods.ERFNET))}
+    return {"paper": Recipe(text, methods.after(encoder, methods.ERFNET))} | methods.STREETS
 
 
 FIRST_STAGE = {"paper": Recipe("The first of ERFNet's two stages.", (methods.ERFNET,))}
