@@ -86,9 +86,7 @@ def train_one(options: PortraitsOptions, seed: int, name: str) -> Path:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if [s["epochs"] for s in run["recipe"]["stages"]] != [stage.epochs for stage in recipe.stages]:
             raise UserError(f"{folder} was trained with other --epochs or portraits; give another --output.")
-        epochs = sum(1 for _ in (folder / "history.csv").open()) - 1 if (folder / "history.csv").is_file() else 0
-        if epochs < sum(stage.epochs for stage in recipe.stages):
-            train.main(["--resume", str(folder)])
+        train.main(["--resume", str(folder)])
         return folder
     tables = (
         f'[[set]]\ndataset = "{kind}"\ndata_dir = {json.dumps(str(Path(place).resolve()))}\ntrain = "{split}"\n'

@@ -271,5 +271,5 @@ def test_calibration_images_are_a_recorded_draw(folder):
     assert names == again
     assert images.shape == (4, 24, 24, 3)
     (folder / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no photo"):
+    with pytest.raises(UserError, match="It holds: nothing"):
         data.calibration_images(folder / "empty", 4, (24, 24))

@@ -90,6 +90,11 @@ def test_zooms_cut_the_same_face_at_several_widths(tmp_path):
         assert (right - left, bottom - top) == {1: (140, 148), 2: (70, 74)}[portrait["zoom"]]
 
 
+def test_a_zoom_given_twice_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a number twice\. Received: 1,1\.5,1"):
+        run(people(tmp_path / "people"), tmp_path / "out", "--zooms", "1,1.5,1")
+
+
 def test_a_zoom_too_small_to_use_is_left_out(tmp_path):
     run(people(tmp_path / "people"), tmp_path / "out", "--zooms", "1,2", "--min-side", "100")
     portraits = json.loads((tmp_path / "out" / "generated.json").read_text())["portraits"]
@@ -125,7 +130,7 @@ def test_backdrops_join_a_mix(tmp_path):
 
 def test_backdrops_of_a_folder_without_photos(tmp_path):
     (tmp_path / "photos").mkdir()
-    with pytest.raises(UserError, match="photos holds no photo"):
+    with pytest.raises(UserError, match="photos holds no file"):
         backdrops.main(["--photos", str(tmp_path / "photos"), "-o", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 

@@ -200,7 +200,7 @@ def test_a_photo_that_cannot_be_read_is_listed(place):
 def test_photos_of_one_name_are_refused(place):
     discs(place / "photos")
     (place / "photos" / "photo1.png").write_bytes(b"")
-    with pytest.raises(UserError, match="share a mask"):
+    with pytest.raises(UserError, match="have one stem"):
         run(place)
 
 

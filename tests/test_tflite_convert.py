@@ -177,7 +177,7 @@ def test_the_gate_needs_data(place):
     [
         (["nothing"], "no model 'nothing'"),
         (["net.keras", "--calibration", "nowhere"], "no folder nowhere"),
-        (["net.keras", "--calibration", "empty"], "holds no photo"),
+        (["net.keras", "--calibration", "empty"], "holds no file"),
         (["net.keras", "--quantize", "float32", "--io", "uint8"], "--io uint8 needs --quantize int8"),
         (
             ["net.keras", "--quantize", "float16", "--target", "accelerator"],

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from keras_models import command, pictures
-from keras_models.command import UserError, option
+from keras_models.command import option
 from keras_models.data import light
 from keras_models.data.images import IMAGE_SUFFIXES, read_image
 from keras_models.data.listing import by_stem
@@ -42,11 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python -m keras_models.data backdrops --photos landscapes -o backdrops",
     )
-    photos = []
-    if options.photos:
-        photos = list(by_stem(Path(options.photos), IMAGE_SUFFIXES).values())
-        if not photos:
-            raise UserError(f"{options.photos} holds no photo.")
+    photos = list(by_stem(Path(options.photos), IMAGE_SUFFIXES).values()) if options.photos else []
     show, tiles = command.progress("making backdrops"), []
     with command.whole_folder(options.output) as output:
         for number in range(options.count):

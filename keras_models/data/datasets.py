@@ -407,7 +407,5 @@ def calibration_images(
         folder = next((folder / sub for sub in ("images", "photos") if (folder / sub).is_dir()), folder)
         paths = list(by_stem(folder, IMAGE_SUFFIXES).values())
         names, reader = [path.name for path in paths], lambda i: read_image(paths[i])
-        if not paths:
-            raise UserError(f"{folder} holds no photo ({', '.join(IMAGE_SUFFIXES)}).")
     chosen = sorted(np.random.default_rng(seed).permutation(len(names))[:count].tolist())
     return [names[i] for i in chosen], np.stack([prepare_image(reader(i), input_size) for i in chosen])

@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         example="python -m keras_models.data generate clothing-co-parsing --dataset ccp -o ccp-portraits",
     )
+    if len(set(options.zooms)) < len(options.zooms):
+        raise UserError(f"--zooms has a number twice. Received: {','.join(f'{zoom:g}' for zoom in options.zooms)}")
     started, source = time.monotonic(), Path(options.data_dir)
     detectors = faces.detectors(options.detector)
     sets = {split: data.load(options.dataset, source, split) for split in splits(options.dataset, source)}

@@ -27,6 +27,7 @@ from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data import folder
 from keras_models.data.images import IMAGE_SUFFIXES
+from keras_models.data.listing import by_stem
 from keras_models.masks import foreground, guided_filter, softmax
 
 COLUMNS = ("image", "confidence", "kept", "note")
@@ -72,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     if not options.scales or not all(0.5 <= scale <= 2 for scale in options.scales):
         raise UserError(f"--scales are 0.5 to 2. Received: {','.join(map(str, options.scales))}")
-    photos, output = _photos(Path(options.photos)), Path(options.output)
+    photos = list(by_stem(Path(options.photos), IMAGE_SUFFIXES).values())
+    output = Path(options.output)
     wanted = json.loads(json.dumps(dataclasses.asdict(options)))
     done = _resume(output, wanted)
     command.load_keras()
@@ -112,19 +114,6 @@ def main(argv: list[str] | None = None) -> int:
             f"Nothing to review: the surest photo has {surest:.3f}. Try another labeller, --scales, or a lower --least."
         )
     return 0
-
-
-def _photos(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise UserError(f"There is no folder {root}. PHOTOS is a folder of photos.")
-    paths = [path for path in sorted(root.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not paths:
-        raise UserError(f"{root} holds no photo ({', '.join(IMAGE_SUFFIXES)}).")
-    first: dict[str, Path] = {}
-    for path in paths:
-        if first.setdefault(path.stem, path) != path:
-            raise UserError(f"{first[path.stem].name} and {path.name} would share a mask. Rename one of them.")
-    return paths
 
 
 def _resume(output: Path, wanted: dict) -> dict[str, dict]:

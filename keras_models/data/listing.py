@@ -25,9 +25,9 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
                 f"{found[path.stem]} and {path.name} have one stem, so that one of them would be left out. Remove or "
                 "rename one."
             )
-    if present and not found:
+    if not found:
         kinds = ", ".join(f"{n} {kind or 'without'}" for kind, n in Counter(p.suffix for p in present).most_common(5))
-        raise UserError(f"{folder} holds no file that ends in {', '.join(suffixes)}. It holds: {kinds}.")
+        raise UserError(f"{folder} holds no file that ends in {', '.join(suffixes)}. It holds: {kinds or 'nothing'}.")
     return found
 
 
