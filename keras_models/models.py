@@ -166,11 +166,17 @@ def _largest_value(model: keras.Model) -> int:
     return max((math.prod(side or 1 for side in t.shape) for node in nodes for t in node.output_tensors), default=0)
 
 
-def copy(model: keras.Model, precision: str, input_size: tuple[int, int] | None = None) -> keras.Model:
+def copy(
+    model: keras.Model,
+    precision: str,
+    input_size: tuple[int, int] | None = None,
+    kinds: dict[type, type] | None = None,
+) -> keras.Model:
     """A functional model of the same layers and weights, the latter its own, that computes in `precision`.
 
-    `precision` is the name of one of Keras' dtype policies. `input_size`: height and width of another input. Raises
-    what Keras does for a model that cannot be cloned.
+    `precision` is the name of one of Keras' dtype policies. `input_size`: height and width of another input. `kinds`:
+    layers with the same options and weights that take the place of others. Raises what Keras does for a model that
+    cannot be cloned.
     """
     import keras
 
@@ -178,7 +184,7 @@ def copy(model: keras.Model, precision: str, input_size: tuple[int, int] | None 
 
     def layer_of(layer):
         chosen = {"dtype": policy} if isinstance(layer, keras.Layer) else {}  # not for an operation of `keras.ops`
-        return layer.__class__.from_config(layer.get_config() | chosen)
+        return (kinds or {}).get(layer.__class__, layer.__class__).from_config(layer.get_config() | chosen)
 
     image = None
     if input_size:

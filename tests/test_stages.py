@@ -12,7 +12,7 @@ from keras_models import data, losses, models, registry, train
 from keras_models.command import UserError
 from keras_models.data import drawings, pipeline
 from keras_models.data.augment import Augmentation
-from keras_models.training import parts, recipes, stages
+from keras_models.training import faster, parts, recipes, stages
 from keras_models.training.muon import orthogonal
 from keras_models.training.recipes import Auxiliary, CrossEntropy, Recipe, Stage
 from tests.test_data import make_folder
@@ -84,7 +84,7 @@ def test_averaged_weights_are_the_moving_average_of_the_trained_ones():
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_a_copy_and_leaves_float32(precision):
     model = network()
-    trained = models.copy(model, precision)
+    trained = models.copy(model, precision, kinds=faster.kinds())
     assert {layer.compute_dtype for layer in trained.layers if layer.weights} == {precision.removeprefix("mixed_")}
     assert {weight.dtype for weight in trained.weights} == {"float32"}
     for ours, theirs in zip(trained.get_weights(), model.get_weights(), strict=True):
@@ -95,6 +95,25 @@ def test_mixed_precision_trains_a_copy_and_leaves_float32(precision):
     assert max(changed) > 0
     averaged = stages.averaged_weights(trained, fitted.optimizer)
     assert all(np.isfinite(weight).all() and weight.dtype == np.float32 for weight in averaged)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has other operations")
+def test_the_faster_layers_are_the_same_function():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(keras.layers.ReLU()(x)))
+    rng = np.random.default_rng(3)
+    model.set_weights([weight + rng.uniform(0.1, 0.5, weight.shape) for weight in model.get_weights()])
+    trained = models.copy(model, "float32", kinds={keras.layers.BatchNormalization: faster.FusedBatchNormalization})
+    kinds = {type(layer) for layer in trained.layers}
+    assert faster.FusedBatchNormalization in kinds and keras.layers.BatchNormalization not in kinds
+    plain = dataclasses.replace(STAGE, optimizer=recipes.SGD(momentum=0.0, weight_decay=0.0))
+    losses = [[loss_of(stages.compiled(each, plain, 1), IMAGES, LABELS) for _ in range(3)] for each in (model, trained)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    for theirs, ours in zip(model.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model(IMAGES), trained(IMAGES), rtol=1e-3, atol=1e-4)
 
 
 def my_loss(y_true, y_pred):

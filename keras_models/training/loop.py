@@ -14,7 +14,7 @@ import numpy as np
 from keras_models import command, data, metrics, models, pictures, registry
 from keras_models.command import UserError
 from keras_models.data import on_device, pipeline
-from keras_models.training import runs, spread
+from keras_models.training import faster, runs, spread
 from keras_models.training.recipes import Recipe, Stage, to_json
 from keras_models.training.stages import averaged_weights, compiled, loss_of, teacher_of, with_class_weights
 
@@ -172,7 +172,7 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
     if batch_size % plan.spread.devices:
         raise UserError(f"--batch-size {batch_size} cannot be divided among {plan.spread.devices} devices.")
     with plan.spread.building():
-        trained = models.copy(network, plan.precision)
+        trained = models.copy(network, plan.precision, kinds=faster.kinds())
         fitted = compiled(trained, stage, steps, plan.precision)
     end = EndOfEpoch(folder, number, stage.epochs, network, trained, classes, history)
     end.spread = plan.spread
