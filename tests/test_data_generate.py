@@ -1,6 +1,7 @@
 """Portraits out of photos of whole people: the box is head and shoulders, what comes out is a dataset to train on."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -88,6 +89,26 @@ def test_zooms_cut_the_same_face_at_several_widths(tmp_path):
     for portrait in portraits:
         left, top, right, bottom = portrait["box"]
         assert (right - left, bottom - top) == {1: (140, 148), 2: (70, 74)}[portrait["zoom"]]
+
+
+def test_portraits_of_photos_that_a_mix_holds_out_are_for_validation(tmp_path):
+    people(tmp_path / "people")
+    mix = tmp_path / "mix.toml"
+    mix.write_text('[[set]]\ndataset = "folder"\ndata_dir = "people"\ntrain = "all"\nholdout = 0.5\n')
+    assert run(mix, tmp_path / "out", "--dataset", "mix") == 0
+    held = {split: {Path(name).stem for name in data.load("mix", mix, split).names} for split in ("train", "val")}
+    made = {split: {Path(n).stem for n in data.load("folder", tmp_path / "out", split).names} for split in held}
+    assert made == held and all(made.values())
+
+
+def test_photos_of_one_name_in_two_sets_are_refused(tmp_path):
+    mix = tmp_path / "mix.toml"
+    mix.write_text("".join(f'[[set]]\ndataset = "folder"\ndata_dir = "{name}"\n' for name in ("a", "b")))
+    people(tmp_path / "a")
+    people(tmp_path / "b")
+    with pytest.raises(UserError, match="one portrait: 00"):
+        run(mix, tmp_path / "out", "--dataset", "mix")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_zoom_given_twice_is_refused(tmp_path):

@@ -36,9 +36,10 @@ def write_lists(folder: Path, splits: dict[str, list[str]]) -> None:
 def write_source(folder: Path, source: Path, made: str) -> str:
     """`SOURCE.md`: how the set was `made` and whose licence holds; the licence's file itself is copied beside it.
 
-    Gives the line on the licence, for whoever started the command.
+    `source` is the set's folder, or a mix. Gives the line on the licence, for whoever started the command.
     """
-    notes = [path for path in sorted(source.iterdir()) if path.stem.upper() in (*LICENCE_FILES, "SOURCE")]
+    files = sorted(source.iterdir()) if source.is_dir() else []
+    notes = [path for path in files if path.stem.upper() in (*LICENCE_FILES, "SOURCE")]
     for path in notes:
         shutil.copy(path, folder / (path.name if path.stem.upper() in LICENCE_FILES else f"SOURCE-of-{path.name}"))
     licences = [path.name for path in notes if path.stem.upper() in LICENCE_FILES]
@@ -46,8 +47,8 @@ def write_source(folder: Path, source: Path, made: str) -> str:
         licence = f"The licence of the photos and masks is that of the set they come from: {', '.join(licences)} here."
     else:
         licence = (
-            "The photos and masks keep the licence of the set they come from. It has no LICENSE file: read its "
-            "terms before you pass these photos, or a network trained on them, to others."
+            "The photos and masks keep the licences of the sets they come from, of which no LICENSE file is here: read "
+            "their terms before you pass these photos, or a network trained on them, to others."
         )
     command.write_text(folder / "SOURCE.md", f"# Where these photos come from\n\n{made}\n\n{licence}\n")
     return licence

@@ -8,6 +8,7 @@ through it with `data review OUT`, then train on it.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import time
@@ -91,6 +92,9 @@ def generate(
             f"--detector {options.detector} finds no face on a person in these photos. Are they of people who look "
             "into the camera? Another detector may find more."
         )
+    names = collections.Counter(portrait["name"] for portraits in found.values() for portrait in portraits)
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise UserError(f"Photos of one name would give one portrait: {', '.join(twice[:3])}. Generate set by set.")
     show, tiles, written = command.progress("cutting out"), [], {}
     for split, portraits in found.items():
         for portrait in portraits:

@@ -49,9 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     parts = {split: data.load(options.dataset, options.data_dir, split) for split in _splits(options)}
     with command.whole_folder(options.output) as root:
         size = write(parts, root, options)
-        if Path(options.data_dir).is_dir():
-            made = f"Packed from {Path(options.data_dir).resolve().name} by `python -m keras_models.data pack`."
-            folder.write_source(root, Path(options.data_dir), made)
+        made = f"Packed from {Path(options.data_dir).resolve().name} by `python -m keras_models.data pack`."
+        folder.write_source(root, Path(options.data_dir), made)
     count = sum(len(part) for part in parts.values())
     print(f"{options.output}: {count} photos, {size / 1e6:.1f} MB, {size / count / 1e3:.1f} kB each")
     print(f"Next: python -m keras_models.train extremec3 --dataset packed --data-dir {options.output}")
