@@ -46,7 +46,7 @@ PAPER = Recipe(
     classes=2,
     multiple=32,
     paper="ExtremeC3Net",
-    recipes={"paper": PAPER},
+    recipes={"paper": PAPER, "mixed": methods.mixed()},
 )
 def portraitnet(image, classes):
     """Two heads: the mask's logits, and the boundary's as the auxiliary output."""

@@ -94,13 +94,15 @@ AS_PORTRAITNET = {
     "paper": Recipe(
         "PortraitNet's method without its auxiliary losses, as ExtremeC3Net's section 4.1 trains ENet and BiSeNet.",
         (PORTRAITNET,),
-    )
+    ),
+    "mixed": mixed(),
 }
 IN_COMPARISON = {
     "paper": Recipe(
         "The comparison gives it no recipe: ExtremeC3Net's numbers (section 4) in one stage, by cross-entropy.",
         (Stage(epochs=600, batch_size=60, optimizer=Adam(weight_decay=5e-4), loss=CrossEntropy()),),
-    )
+    ),
+    "mixed": mixed(),
 }
 
 STREET = Augmentation(rotation_degrees=0, scale=(0.5, 2.0), probability=0.0, outside=255)  # scale, crop, flip
