@@ -241,6 +241,7 @@ RECIPES = {
             _scenes(None, 5, 3e-4, 1e-6, augmentation=SETTLED),
         ),
     ),
+    **methods.streets((192, 256), (352, 480)),
 }
 
 _PRUNED_SMALL = Recipe(

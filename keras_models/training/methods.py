@@ -175,23 +175,25 @@ IMAGENET = {
     )
 }
 
-STREETS = {
-    "streets": Recipe(
-        "Ours, for some four hundred street photos on a CPU: most epochs at half of 360x480.",
-        tuple(
-            dataclasses.replace(
-                pocket(None, epochs, rate, final, warmup),
-                input_size=size,
-                batch_size=8,
-                loss=CrossEntropyIoU(class_weights="inverse_log"),
-                ema=0.99,
-                clip_norm=1.0,
-                augmentation=dataclasses.replace(MILD, rotation_degrees=5, scale=(0.75, 2.0)),
-            )
-            for size, epochs, rate, final, warmup in (((184, 240), 40, 5e-3, 1e-3, 2), ((360, 480), 6, 1e-3, 1e-5, 0))
-        ),
+
+def streets(half: tuple[int, int], whole: tuple[int, int]) -> dict[str, Recipe]:
+    """For some four hundred street photos: most epochs at `half`, as (height, width), the last at `whole`."""
+    stages = (
+        dataclasses.replace(
+            pocket(None, epochs, rate, final, warmup),
+            input_size=size,
+            batch_size=8,
+            loss=CrossEntropyIoU(class_weights="inverse_log"),
+            ema=0.99,
+            clip_norm=1.0,
+            augmentation=dataclasses.replace(MILD, rotation_degrees=5, scale=(0.75, 2.0)),
+        )
+        for size, epochs, rate, final, warmup in ((half, 40, 5e-3, 1e-3, 2), (whole, 6, 1e-3, 1e-5, 0))
     )
-}
+    return {"streets": Recipe("Ours, for some four hundred street photos on a CPU: growing sizes.", tuple(stages))}
+
+
+STREETS = streets((184, 240), (360, 480))
 _PARTS = Augmentation(rotation_degrees=15, scale=(0.75, 1.25), shift=0.1, probability=0.3)
 
 
