@@ -128,7 +128,7 @@ class GlTest {
                     println("OpenGL, $name, $effect, refinement $refinement: mean difference $mean")
                     assertTrue("$name, $effect, refinement $refinement: mean difference $mean", mean < when (effect) {
                         Effect.BLUR -> 0.6
-                        Effect.MASK -> 0.3 // parts have their edges between other pixels
+                        Effect.MASK -> 0.5 // classes have their edges between other pixels, a street network many in a portrait
                         else -> 0.15
                     })
                 }
