@@ -86,7 +86,11 @@ def train_one(options: PortraitsOptions, seed: int, name: str) -> Path:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if [s["epochs"] for s in run["recipe"]["stages"]] != [stage.epochs for stage in recipe.stages]:
             raise UserError(f"{folder} was trained with other --epochs or portraits; give another --output.")
-        train.main(["--resume", str(folder)])
+        from keras_models.training import runs
+
+        trained = len(runs.read_history(folder)) if (folder / "history.csv").is_file() else 0
+        if trained < sum(stage.epochs for stage in recipe.stages):
+            train.main(["--resume", str(folder)])
         return folder
     tables = (
         f'[[set]]\ndataset = "{kind}"\ndata_dir = {json.dumps(str(Path(place).resolve()))}\ntrain = "{split}"\n'

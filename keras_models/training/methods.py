@@ -76,6 +76,26 @@ def mixed(**others) -> Recipe:
     )
 
 
+def streets(half: tuple[int, int], whole: tuple[int, int]) -> dict[str, Recipe]:
+    """For some four hundred street photos: most epochs at `half`, as (height, width), the last at `whole`."""
+    stages = (
+        dataclasses.replace(
+            pocket(None, epochs, rate, final, warmup),
+            input_size=size,
+            batch_size=8,
+            loss=CrossEntropyIoU(class_weights="inverse_log"),
+            ema=0.99,
+            clip_norm=1.0,
+            augmentation=dataclasses.replace(MILD, rotation_degrees=5, scale=(0.75, 2.0)),
+        )
+        for size, epochs, rate, final, warmup in ((half, 40, 5e-3, 1e-3, 2), (whole, 6, 1e-3, 1e-5, 0))
+    )
+    return {"streets": Recipe("Ours, for some four hundred street photos on a CPU: growing sizes.", tuple(stages))}
+
+
+STREETS = streets((184, 240), (360, 480))
+
+
 TUNE = Recipe(
     "From trained weights, for any network: its own size, low learning rates, averaged weights.",
     (dataclasses.replace(pocket(None, 20, 5e-4, 1e-5, warmup=1), batch_size=16, ema=0.99, clip_norm=1.0),),
@@ -175,25 +195,6 @@ IMAGENET = {
     )
 }
 
-
-def streets(half: tuple[int, int], whole: tuple[int, int]) -> dict[str, Recipe]:
-    """For some four hundred street photos: most epochs at `half`, as (height, width), the last at `whole`."""
-    stages = (
-        dataclasses.replace(
-            pocket(None, epochs, rate, final, warmup),
-            input_size=size,
-            batch_size=8,
-            loss=CrossEntropyIoU(class_weights="inverse_log"),
-            ema=0.99,
-            clip_norm=1.0,
-            augmentation=dataclasses.replace(MILD, rotation_degrees=5, scale=(0.75, 2.0)),
-        )
-        for size, epochs, rate, final, warmup in ((half, 40, 5e-3, 1e-3, 2), (whole, 6, 1e-3, 1e-5, 0))
-    )
-    return {"streets": Recipe("Ours, for some four hundred street photos on a CPU: growing sizes.", tuple(stages))}
-
-
-STREETS = streets((184, 240), (360, 480))
 _PARTS = Augmentation(rotation_degrees=15, scale=(0.75, 1.25), shift=0.1, probability=0.3)
 
 

@@ -114,6 +114,7 @@ class GlTest {
         val behind = Background(IntArray(90 * 70) { 0xFF102030.toInt() + it % 90 * 2 + (it / 90 * 3 shl 16) }, Size(90, 70))
         for (name in Golden.models()) {
             val model = Repeated(PythonSegmenter(name))
+            val streets = "\"road\"" in Golden.asset("$name.json").readText() // in a portrait it finds many small pieces
             Mesa.draw { drawing, _ ->
                 val cpu = Pipeline(listOf(model), Meter(), movingSide = 1280)
                 val gl = Pipeline(listOf(model), Meter(), drawing)
@@ -128,7 +129,7 @@ class GlTest {
                     println("OpenGL, $name, $effect, refinement $refinement: mean difference $mean")
                     assertTrue("$name, $effect, refinement $refinement: mean difference $mean", mean < when (effect) {
                         Effect.BLUR -> 0.6
-                        Effect.MASK -> 0.5 // classes have their edges between other pixels, a street network many in a portrait
+                        Effect.MASK -> if (streets) 0.5 else 0.3 // parts have their edges between other pixels
                         else -> 0.15
                     })
                 }
