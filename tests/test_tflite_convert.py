@@ -22,7 +22,7 @@ from tests import small
 from tests.small import SIZE, photos
 from tflite import convert, inspect, runtime, verify
 from tflite.graph import read, rewrite
-from tflite.quantize import converter
+from tflite.quantize import converter, ends, repair
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,7 +64,7 @@ def test_int8_agrees_with_the_float_network(place, expected):
 def test_int8_holds_only_int8_operations(place):
     found = inspect.inspect(place / "int8.tflite")
     assert found["float_ops"] == found["space_to_batch"] == 0
-    assert found["partitions"] == 1
+    assert found["partitions"] == 1 and found["delegated"] == found["total"]
     assert not {"PRELU", "AVERAGE_POOL_2D", "MUL"} & set(found["ops"])
     assert found["ops"]["QUANTIZE"] <= 2  # uint8 to int8 and back
 
@@ -110,6 +110,26 @@ def test_equal_vectors_are_stored_once_and_weights_stay_aligned(monkeypatch):
         b._tab.Vector(b._tab.Offset(4)) for b in map(model.Buffers, range(model.BuffersLength())) if b.DataLength()
     ]
     assert len(starts) > 50 and all(start % 16 == 0 for start in starts)
+
+
+@pytest.mark.parametrize("io", converter.IO)
+def test_xnnpack_takes_the_ends_of_int8_which_give_every_byte_as_before(io, tmp_path):
+    graph = rewrite.rewrite(read(small.extremec3()), images := photos(8, SIZE))
+    content = converter.to_tflite(graph, "int8", images, io)
+    changed = ends.for_xnnpack(content)
+    assert (changed == content) == (io != "uint8")
+    if io == "uint8":
+        assert np.array_equal(interpreted(changed, images[0]), interpreted(content, images[0]))
+    assert ends.for_xnnpack(changed) == changed
+    (file := tmp_path / "model.tflite").write_bytes(changed)
+    found = inspect.inspect(file)
+    assert found["delegated"] == found["total"] and found["float_ops"] == 0
+
+
+def test_accelerators_get_integers_alone(tmp_path):
+    graph = rewrite.rewrite(read(small.extremec3()), images := photos(8, SIZE), "accelerator")
+    (file := tmp_path / "model.tflite").write_bytes(repair.to_int8(graph, images, target="accelerator")[0])
+    assert not any("float32" in operation["types"] for operation in inspect.inspect(file)["operations"])
 
 
 def interpreted(content, image):

@@ -257,7 +257,9 @@ def test_the_promised_figures(files, tmp_path):
 def test_the_preset_is_all_int8_in_one_piece():
     found = inspect.inspect(PRESET)
     assert found["float_ops"] == found["space_to_batch"] == 0 and found["partitions"] == 1
-    assert found["delegates"]["int8 accelerator (NPU)"]["takes"] == found["total"]
+    assert found["delegated"] == found["total"]
+    (left,) = found["delegates"]["int8 accelerator (NPU)"]["leaves"].values()
+    assert left == {"DEQUANTIZE": 2, "QUANTIZE": 2}, "uint8 to int8 and back, which --target accelerator keeps integer"
 
 
 def test_the_metadata_is_one_line(files):

@@ -33,6 +33,7 @@ from tflite.graph import Graph, check, passes, read, rewrite
 from tflite.measure import layers
 from tflite.quantize import ai_edge, repair
 from tflite.quantize.converter import IO, MODES, RESULT, calibration_inputs, quiet, to_tflite
+from tflite.quantize.ends import for_xnnpack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -271,13 +272,14 @@ def _content(options: ConvertOptions, network: Graph, images) -> tuple[bytes, Gr
         close = difflib.get_close_matches(unknown[0], network.nodes, 5)
         raise UserError(f"--keep-float: there is no layer {unknown[0]!r}. Near it: {', '.join(close) or 'none'}")
     if options.engine == "tensorflow" and mode == "int8":
-        return repair.to_int8(network, images, io)
+        return repair.to_int8(network, images, io, options.target)
     if options.engine == "tensorflow":
         return to_tflite(network, mode, images, io), network
     floating = to_tflite(network, "float32")
     kept = tuple(RESULT if name == network.output else name for name in options.keep_float)
     with quiet():
-        return ai_edge.quantize(floating, calibration_inputs(images), io, kept), network
+        content = ai_edge.quantize(floating, calibration_inputs(images), io, kept)
+    return for_xnnpack(content) if options.target == "any" else content, network
 
 
 def _report(options: ConvertOptions, network: Graph, file: Path, images) -> None:

@@ -55,8 +55,8 @@ class Operation:
 def inspect(path: str | Path) -> dict:
     """The figures of a `.tflite`, as `--json` writes them; `operations` lists every one of them.
 
-    float_ops: operations that compute in float, without the DEQUANTIZE that writes a float output; float_islands: the
-    connected groups of them in a quantized graph. delegated, total: operations that XNNPACK takes, of all; partitions:
+    float_ops: operations that compute in float, without a DEQUANTIZE whose value is the output or goes into a QUANTIZE
+    again; float_islands: the connected groups of them in a quantized graph. delegated, total: operations that XNNPACK takes, of all; partitions:
     the pieces that it takes them in, measured. delegates: the same by delegate, with the reasons; measured for XNNPACK,
     by rules for the others. peak_bytes: the most that live_bytes reaches, at the operation peak_at; activation_bytes:
     all values together. metadata: the name, version and labels that the file itself states, or None. ModelError for a
@@ -85,6 +85,7 @@ def _inspect(path: str | Path) -> dict:
     live = dataflow.live_bytes(nodes, tensors, starts, ends, flowing)
     all_attributes = _attributes(path)
     taken, partitions = delegation(runtime.load_interpreter(path))
+    computed_with = {int(index) for node in nodes if node["op_name"] != "QUANTIZE" for index in node["inputs"]}
     operations, all_weights = [], set()
     for node, attributes in zip(nodes, all_attributes, strict=True):
         index, name = int(node["index"]), node["op_name"]
@@ -118,7 +119,7 @@ def _inspect(path: str | Path) -> dict:
                 parameters=sum(dataflow.elements(tensors[i]) for i in weights),
                 macs=dataflow.macs(name, [tensors[i] for i in reads], [tensors[i] for i in writes]),
                 live_bytes=live[index],
-                float_output=is_float and not (name == "DEQUANTIZE" and ends.issuperset(writes)),
+                float_output=is_float and not (name == "DEQUANTIZE" and computed_with.isdisjoint(writes)),
                 delegated=index in taken,
                 refused=refused,
             )

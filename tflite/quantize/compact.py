@@ -32,7 +32,11 @@ class _Sharing(flatbuffers.Builder):
 
 def compact(content: bytes) -> bytes:
     """The same model, operations, tensors and names; ready for `metadata.add`, whose archive it would lose."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    builder = _Sharing(len(content))
+    return write(schema.ModelT.InitFromPackedBuf(content, 0))
+
+
+def write(model: schema.ModelT) -> bytes:
+    """The file of a model, with equal vectors stored once."""
+    builder = _Sharing(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

@@ -18,6 +18,7 @@ from tflite import runtime
 from tflite.graph.passes import LINEAR, scaled_kernel
 from tflite.graph.representation import Graph, Node
 from tflite.quantize.converter import RESULT, to_tflite
+from tflite.quantize.ends import for_xnnpack
 
 # What XNNPACK takes: (scale of the inputs x scale of the weights) / scale of the output.
 _CONVOLUTION = (0.0, 2.0**8)
@@ -111,15 +112,17 @@ def _without_least(graph: Graph, node: Node, fault: Fault) -> tuple[str, ...]:
     return rest if alone and not turned and graph.nodes[rest[0]].shape == node.shape else ()
 
 
-def to_int8(graph: Graph, images: np.ndarray, io: str = "uint8") -> tuple[bytes, Graph]:
+def to_int8(graph: Graph, images: np.ndarray, io: str = "uint8", target: str = "any") -> tuple[bytes, Graph]:
     """An int8 file that XNNPACK takes, and the graph that it was made of: `graph`, or without what stood in the way.
 
-    `images` and `io` as for `converter.to_tflite`. UserError names the layer that cannot be helped.
+    `images` and `io` as for `converter.to_tflite`, `target` as `rewrite.TARGETS`. UserError names the layer that cannot
+    be helped.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         for _ in range(ROUNDS):
-            path.write_bytes(content := to_tflite(graph, "int8", images, io))
+            content = to_tflite(graph, "int8", images, io)
+            path.write_bytes(content := for_xnnpack(content) if target == "any" else content)
             try:
                 runtime.load_interpreter(path)
                 return content, graph
