@@ -272,7 +272,7 @@ def _content(options: ConvertOptions, network: Graph, images) -> tuple[bytes, Gr
         close = difflib.get_close_matches(unknown[0], network.nodes, 5)
         raise UserError(f"--keep-float: there is no layer {unknown[0]!r}. Near it: {', '.join(close) or 'none'}")
     if options.engine == "tensorflow" and mode == "int8":
-        return repair.to_int8(network, images, io, options.target)
+        return repair.to_int8(network, images, io, options.target, whole=options.quantize == "qat")
     if options.engine == "tensorflow":
         return to_tflite(network, mode, images, io), network
     floating = to_tflite(network, "float32")

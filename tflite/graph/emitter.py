@@ -45,13 +45,15 @@ def run_every(graph: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def peaks(graph: Graph, images: np.ndarray) -> dict[str, np.ndarray]:
-    """The largest absolute value of every channel of every node over `images` (n, height, width, 3), RGB uint8."""
+    """The largest absolute value of every channel of every node in an image, the mean over `images`.
+
+    `images`: RGB uint8 (n, height, width, 3). The mean, so that one odd image does not decide.
+    """
     network, found = to_tensorflow(graph, every=True), {}
     for image in images:
         for name, value in network(image[None].astype("float32") / 255).items():
             peak = np.abs(np.atleast_1d(value.numpy()))
-            peak = peak.reshape(-1, peak.shape[-1]).max(axis=0)
-            found[name] = np.maximum(found.get(name, 0.0), peak)
+            found[name] = found.get(name, 0.0) + peak.reshape(-1, peak.shape[-1]).max(axis=0) / len(images)
     return found
 
 

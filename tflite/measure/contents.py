@@ -56,11 +56,11 @@ def inspect(path: str | Path) -> dict:
     """The figures of a `.tflite`, as `--json` writes them; `operations` lists every one of them.
 
     float_ops: operations that compute in float, without a DEQUANTIZE whose value is the output or goes into a QUANTIZE
-    again; float_islands: the connected groups of them in a quantized graph. delegated, total: operations that XNNPACK takes, of all; partitions:
-    the pieces that it takes them in, measured. delegates: the same by delegate, with the reasons; measured for XNNPACK,
-    by rules for the others. peak_bytes: the most that live_bytes reaches, at the operation peak_at; activation_bytes:
-    all values together. metadata: the name, version and labels that the file itself states, or None. ModelError for a
-    broken file.
+    again; float_islands: the connected groups of them in a quantized graph. delegated, total: operations that XNNPACK
+    takes, of all; partitions: the pieces that it takes them in, measured. delegates: the same by delegate, with the
+    reasons; measured for XNNPACK, by rules for the others. peak_bytes: the most that live_bytes reaches, at the
+    operation peak_at; activation_bytes: all values together. metadata: the name, version and labels that the file
+    itself states, or None. ModelError for a broken file.
     """
     try:
         return _inspect(path)

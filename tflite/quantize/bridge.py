@@ -251,12 +251,6 @@ class Ranges:
                 ranges[node.name] = ranges[node.inputs[0]]
             elif node.op == "activation" and node["function"] in ("sigmoid", "softmax"):
                 ranges[node.name] = (0.0, 255 / 256)
-            elif node.op == "add":
-                # The converter's calibration adds in place, into what nothing else reads, before it looks at that.
-                shared = [name for name in node.inputs if self._graph.only_consumer(self._graph.nodes[name])]
-                for name in shared:
-                    pair = ranges[name], ranges[node.name]
-                    ranges[name] = (min(low for low, _ in pair), max(high for _, high in pair))
         return ranges
 
 

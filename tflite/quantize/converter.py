@@ -18,6 +18,7 @@ import numpy as np
 from keras_models.command import UserError
 from tflite.graph import Graph, to_tensorflow
 from tflite.quantize.compact import compact
+from tflite.quantize.ranges import set_ranges
 
 MODES = ("int8", "int16", "float32", "float16", "dynamic")
 RESULT = "PartitionedCall"  # what the converter calls the last layer
@@ -25,15 +26,19 @@ MANY_WEIGHTS = 16_000_000
 IO = ("uint8", "int8", "float32")
 
 
-def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str = "uint8") -> bytes:
+def to_tflite(
+    graph: Graph, mode: str, images: np.ndarray | None = None, io: str = "uint8", whole: bool = False
+) -> bytes:
     """The model file. `images`, RGB uint8 (n, height, width, 3), set the ranges of int8 and of int16, which has int8
     weights and int16 activations; the other modes need none.
 
     `io` is the type of input and output of an int8 model; the other modes have float32, RGB 0-1. The input's scale is
-    1/255 exactly, so that a byte of an image is the byte of a uint8 input. Raises UserError when the converter
-    refuses the graph.
+    1/255 exactly, so that a byte of an image is the byte of a uint8 input. `whole`: int8's ranges hold all values, as
+    quantization-aware training has them, not those that lose least. Raises UserError when the converter refuses the
+    graph.
     """
     import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
 
     function = to_tensorflow(graph)
     module = tf.Module()
@@ -48,8 +53,8 @@ def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str
         converter.target_spec.supported_types = [tf.float16]
     if mode == "int8":
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: ([image] for image in calibration_inputs(images))
-        converter.inference_input_type = converter.inference_output_type = getattr(tf, io)
+        converter.representative_dataset = lambda: ([image] for image in calibration_inputs(images[:1]))
+        converter._experimental_calibrate_only = True  # with the one photo: says which values have a range
     if mode == "int16":
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
@@ -58,6 +63,9 @@ def to_tflite(graph: Graph, mode: str, images: np.ndarray | None = None, io: str
     try:
         with quiet():
             content = converter.convert()
+            if mode == "int8":
+                content = set_ranges(content, calibration_inputs(images), whole)
+                content = mlir_quantize(content, input_data_type=getattr(tf, io), output_data_type=getattr(tf, io))
     except Exception as error:  # the converter raises whatever its C++ side throws
         raise UserError(_refusal(graph, function, str(error))) from error
     return compact(content)

@@ -112,20 +112,21 @@ def _without_least(graph: Graph, node: Node, fault: Fault) -> tuple[str, ...]:
     return rest if alone and not turned and graph.nodes[rest[0]].shape == node.shape else ()
 
 
-def to_int8(graph: Graph, images: np.ndarray, io: str = "uint8", target: str = "any") -> tuple[bytes, Graph]:
+def to_int8(
+    graph: Graph, images: np.ndarray, io: str = "uint8", target: str = "any", whole: bool = False
+) -> tuple[bytes, Graph]:
     """An int8 file that XNNPACK takes, and the graph that it was made of: `graph`, or without what stood in the way.
 
-    `images` and `io` as for `converter.to_tflite`, `target` as `rewrite.TARGETS`. UserError names the layer that cannot
-    be helped.
+    `images`, `io` and `whole` as for `converter.to_tflite`, `target` as `rewrite.TARGETS`. UserError names the layer
+    that cannot be helped.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         for _ in range(ROUNDS):
-            content = to_tflite(graph, "int8", images, io)
-            path.write_bytes(content := for_xnnpack(content) if target == "any" else content)
+            path.write_bytes(content := to_tflite(graph, "int8", images, io, whole))
             try:
-                runtime.load_interpreter(path)
-                return content, graph
+                runtime.load_interpreter(path)  # LiteRT 2.3 crashes where XNNPACK has every operation and refuses one
+                return for_xnnpack(content) if target == "any" else content, graph
             except runtime.ModelError as error:
                 found = faults(path, graph.output)
                 if not found:
