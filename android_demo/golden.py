@@ -182,7 +182,7 @@ def effects(random) -> dict[str, np.ndarray]:
 def write_check() -> None:
     """The portrait and, as grey, the foreground's probability that each preset sees in it."""
     CHECK.mkdir(exist_ok=True)
-    photo = data.prepare_image(data.read_image(PORTRAIT), (224, 224))  # most presets' own size: nothing is resized
+    photo = data.prepare_image(data.read_image(PORTRAIT), (360, 480))  # the largest preset's: none has to enlarge it
     cv2.imwrite(str(CHECK / "portrait.png"), photo[..., ::-1])
     for path in presets():
         seen = pixels.foreground(runtime.Segmenter(path).logits(photo))
