@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_models import data, losses, models, registry, train
+from keras_models import data, losses, masks, models, registry, train
 from keras_models.command import UserError
 from keras_models.data import drawings, pipeline
 from keras_models.data.augment import Augmentation
@@ -236,6 +236,18 @@ def test_a_teacher_sees_photos_at_its_own_size_and_one_of_other_classes_is_refus
     assert found[..., 0] == pytest.approx(np.stack([cv2.resize(each, (32, 96)) for each in own]), abs=1e-4)
     with pytest.raises(UserError, match=r"s.keras gives 1 channel.* pocketnet_m 3:.*background, "):
         stages.teacher_of(stage, registry.network("pocketnet_m").build(3, 64))
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(1, 2), (2, 1)])
+def test_a_foreground_in_one_channel_and_in_two_teach_each_other(given, wanted, tmp_path):
+    path = str(tmp_path / "teacher.keras")
+    (teacher := registry.network("pocketnet_s").build(given, 64)).save(path)
+    photos = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("uint8")
+    stage = dataclasses.replace(STAGE, teacher=path)
+    found = stages.teacher_of(stage, registry.network("pocketnet_m").build(wanted, 64))(photos)
+    assert found.shape == (2, 64, 64, wanted)
+    probabilities = [masks.foreground(logits) for logits in (found, teacher.predict_on_batch(photos))]
+    assert np.allclose(*probabilities, atol=1e-4) and np.ptp(probabilities[0]) > 1e-3
 
 
 @pytest.mark.parametrize("pairs", [False, True])

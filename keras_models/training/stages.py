@@ -103,7 +103,8 @@ def teacher_of(stage: Stage, model: keras.Model) -> Callable[[np.ndarray], np.nd
     """The stage's teacher: float32 logits at the output size of `model` of uint8 RGB photos (batch, height, width, 3).
 
     It looks at the photos at its own size, whatever theirs: a network sees best at the size it was trained for.
-    UserError where it has not the channels of `model`.
+    A foreground's one channel and the two of background and foreground teach each other. UserError where it has
+    other classes than `model`.
     """
     teacher, size, channels = models.predictor(stage.teacher), model.output_shape[1:3], model.output_shape[-1]
     alone = threading.Lock()  # batches may be made by several threads
@@ -111,7 +112,7 @@ def teacher_of(stage: Stage, model: keras.Model) -> Callable[[np.ndarray], np.nd
     def logits(images: np.ndarray) -> np.ndarray:
         images = np.stack([prepare_image(image, teacher.input_size) for image in images])
         with alone:
-            found = teacher.logits(images)
+            found = _in_channels(teacher.logits(images), channels)
         resized = [cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in found]
         return np.float32(resized).reshape(len(images), *size, found.shape[-1])
 
@@ -121,6 +122,15 @@ def teacher_of(stage: Stage, model: keras.Model) -> Callable[[np.ndarray], np.nd
             f"{stage.teacher} gives {taught} channel(s) of logits, {model.name} {channels}: a teacher needs the same "
             f"classes. Its own are: {', '.join(teacher.class_names[:6])}."
         )
+    return logits
+
+
+def _in_channels(logits: np.ndarray, channels: int) -> np.ndarray:
+    """The same probabilities by one channel or by two, where `logits` has the other; else `logits`."""
+    if (logits.shape[-1], channels) == (1, 2):
+        return np.concatenate([np.zeros_like(logits), logits], axis=-1)
+    if (logits.shape[-1], channels) == (2, 1):
+        return logits[..., 1:] - logits[..., :1]
     return logits
 
 
