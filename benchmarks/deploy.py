@@ -93,9 +93,9 @@ def measure(name: str) -> dict:
 def convert(model: keras.Model, calibration: np.ndarray, form: str, images: np.ndarray | None = None) -> dict:
     """What becomes of `model` on its way to a `.tflite`, calibrated with some images and compared on others, RGB uint8.
 
-    rewrite_difference: largest difference between the model's logits and those of the rewritten graph in float, as a
-    fraction of the largest logit. correlation, agreement: of the file's logits and labels with the model's.
-    The rest is `tflite.inspect`'s. Raises ValueError when the network cannot be converted.
+    rewrite_difference: of the rewritten graph's logits in float from the model's, as `tflite.graph.check` measures it.
+    correlation, agreement: of the file's logits and labels with the model's. The rest is `tflite.inspect`'s.
+    Raises ValueError when the network cannot be converted.
     """
     images = calibration if images is None else images
     logits = keras.ops.convert_to_numpy(model(images.astype("float32"), training=False))
@@ -111,10 +111,9 @@ def convert(model: keras.Model, calibration: np.ndarray, form: str, images: np.n
         results = check.run_file(file, images / np.float32(255))
     # The float file is the rewritten graph; of an int8 one it takes a run of its own.
     floating = graph.run(rewritten, images / 255) if form == "int8" else results
-    difference = np.abs(floating - logits).max() / np.abs(logits).max()
     kept = ("bytes", "total", "float_ops", "space_to_batch", "delegated", "partitions", "ops")
     return {
-        "rewrite_difference": float(difference),
+        "rewrite_difference": check.difference(logits, floating, check.agreeing_share(rewritten)),
         "correlation": float(np.corrcoef(results.ravel(), logits.ravel())[0, 1]),
         "agreement": float(np.mean(_labels(results) == _labels(logits))),
         **{key: found[key] for key in kept},

@@ -12,6 +12,7 @@ from benchmarks import deploy
 from benchmarks.machine import RESULTS
 from keras_models import registry
 from tests import small
+from tflite.graph import check
 
 NAMES = keras_models.names()
 SMALL = [name for name in NAMES if deploy.becomes_int8(name)]
@@ -78,17 +79,19 @@ def test_survives_a_save(trained, tmp_path):
 
 
 def check_clean(found):
-    # Where two maxima are equal but for rounding, an unpooled value may come to stand one pixel away.
-    unpools = "SELECT_V2" in found["ops"]
-    assert found["rewrite_difference"] < (1e-2 if unpools else 1e-4)
+    assert found["rewrite_difference"] < check.LIMIT
     assert found["float_ops"] == found["space_to_batch"] == 0
     assert not [operation for operation in found["ops"] if operation.startswith(("Flex", "CUSTOM"))]
 
 
 def converted(model) -> dict:
-    """`deploy.convert` to int8, compared on drawings that set no range, as the benchmark does."""
+    """`deploy.convert` to int8, compared on drawings that set no range, as the benchmark does.
+
+    On sixteen, for networks that unpool: a value that rounding puts one pixel away changes some 700 around it, a ninth
+    of so small a photo.
+    """
     size = model.input_shape[1:3]
-    return deploy.convert(model, small.photos(deploy.CALIBRATION, size), "int8", small.photos(4, size, seed=5000))
+    return deploy.convert(model, small.photos(deploy.CALIBRATION, size), "int8", small.photos(16, size, seed=5000))
 
 
 def test_int8_is_clean_and_agrees(trained):
@@ -111,7 +114,7 @@ def test_int8_of_a_variant_is_clean(name):
 def test_a_large_network_becomes_float(name):
     model = build(name)
     found = deploy.convert(model, small.photos(1, model.input_shape[1:3]), "float32")
-    assert found["rewrite_difference"] < 1e-4
+    assert found["rewrite_difference"] < check.LIMIT
     assert found["correlation"] > 0.9999
 
 

@@ -43,7 +43,7 @@ def difference(expected: np.ndarray, found: np.ndarray, share: float = 1.0) -> f
     return float(error / max(np.abs(expected).max(initial=0), 1e-30))
 
 
-def _share(graph: Graph) -> float:
+def agreeing_share(graph: Graph) -> float:
     """Of the values that must agree: where maxima are equal but for rounding, an unpooled one may stand elsewhere."""
     return 0.98 if any(node.op == "max_unpool" for node in graph) else 1.0
 
@@ -58,7 +58,7 @@ def with_keras(model, images: np.ndarray) -> float:
     graph, calls, made_by = read_calls(model)
     # One image at a time: some operations do not keep images apart.
     values = [keras.ops.convert_to_numpy(model(image[None].astype("float32"), training=False)) for image in images]
-    worst = difference(np.concatenate(values), run(graph, images / np.float32(255)), _share(graph))
+    worst = difference(np.concatenate(values), run(graph, images / np.float32(255)), agreeing_share(graph))
     if worst <= LIMIT:
         return worst
     kept = {0: images[:1].astype("float32")}
@@ -85,7 +85,7 @@ def rewritten(before: Graph, after: Graph, images: np.ndarray, passes: tuple[Cal
     DifferenceError when it is above `LIMIT`.
     """
     inputs = images / np.float32(255)
-    worst = difference(run(before, inputs), run(after, inputs), _share(before))
+    worst = difference(run(before, inputs), run(after, inputs), agreeing_share(before))
     if worst <= LIMIT:
         return worst
     for step in passes:
@@ -112,7 +112,7 @@ def float_file(path: str | Path, graph: Graph, images: np.ndarray) -> float:
     DifferenceError when it is above `LIMIT`.
     """
     inputs = images / np.float32(255)
-    worst = difference(run(graph, inputs), run_file(path, inputs), _share(graph))
+    worst = difference(run(graph, inputs), run_file(path, inputs), agreeing_share(graph))
     if worst <= LIMIT:
         return worst
     expected, first = run_every(graph, inputs[:1]), graph.output
