@@ -59,8 +59,30 @@ def find(source: str | Path) -> Path:
 def card(source: str | Path) -> dict:
     """What the card.json beside a model says, nothing without one; `source` as for `predictor`, and its UserError."""
     path = Path(source) if Path(source).suffix == ".tflite" else find(source)
-    file = path.with_name("card.json")
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return record(path.parent, "card.json")
+
+
+def record(folder: str | Path, name: str) -> dict:
+    """What run.json or card.json, by `name`, says in a model's folder, if it is there. UserError when it is damaged."""
+    path = Path(folder) / name
+    if not path.is_file():
+        return {}
+    with reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+        return found
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What goes wrong inside with what the run.json or card.json at `path` says is a UserError that names the file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error!r}. Mend it, or move the model away from it.") from error
 
 
 def load(source: str | Path, input_size: tuple[int, int] | None = None) -> keras.Model:
@@ -287,16 +309,12 @@ def classes_of(source: str | Path, outputs: int, network: str = "") -> tuple[tup
     the registered name, tells where the last of them is void.
     """
     count, names, colors = max(2, outputs), None, None
-    for facts in (find(source).parent / name for name in ("run.json", "card.json")):
-        if facts.is_file():
-            try:
-                found = json.loads(facts.read_text(encoding="utf-8")).get("classes", {})
+    folder = find(source).parent
+    for name in ("run.json", "card.json"):
+        if found := record(folder, name).get("classes"):
+            with reading(folder / name):
                 names, colors = found.get("names"), found.get("colors")
                 _check_classes(names, colors)
-            except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-                raise UserError(
-                    f"{facts}, which names the classes, is damaged: {error}. Mend it, or move the model away from it."
-                ) from error
     if not names or len(names) != count:
         names, colors = ("background", "person") if count == 2 else [f"class {i}" for i in range(count)], None
         row = registry.network(network) if network and network in registry.names() else None

@@ -18,8 +18,10 @@ import scipy.io
 from keras_models import data, models, train
 from keras_models.command import UserError
 from keras_models.data import images
+from keras_models.training import provenance, runs
 from tests import misfortunes
-from tflite import inspect, metadata, runtime
+from tflite import inspect, metadata, photos, runtime
+from tflite.quantize import finetune
 
 TIMES = int(os.environ.get("FUZZ", "1"))
 HOSTILE = (None, True, -1, 0, 7, 1e308, float("nan"), "", "x", "²", "x" * 5000, [], [[]], [None] * 300, {}, {"a": 1})
@@ -91,10 +93,24 @@ def resume(root):
     train.main(["--resume", str(root / "run"), "--print-recipe"])
 
 
+def look_behind(folder):
+    """All that is read of a run.json or card.json beside a model."""
+    model = folder / "model.keras"
+    names, colors = models.classes_of(model, 1)
+    assert len(names) == len(colors) == 2
+    finetune.last_stage(model, "extremec3")
+    assert all(isinstance(text, str) for text in metadata.origin(folder, "extremec3", None, names).values())
+    with contextlib.suppress(UserError):
+        photos.labelled(model, None, None, "train")
+    provenance.behind(str(folder))
+
+
 TARGETS = {  # the file, how it is changed, how often, what reads it
     "net.tflite": (changed_bytes, 60, lambda root: (describe(root), segment(root))),
     "net.json": (changed_json, 150, segment),
     "run/run.json": (changed_json, 100, resume),
+    "ran/run.json": (changed_json, 100, lambda root: look_behind(root / "ran")),
+    "carded/card.json": (changed_json, 100, lambda root: look_behind(root / "carded")),
     "model.keras": (changed_bytes, 15, lambda root: models.load(root / "model.keras")),
     "photos/train.txt": (changed_bytes, 40, read_all),
     "photos/classes.txt": (changed_bytes, 40, read_all),
@@ -111,6 +127,20 @@ def add_others(root):
     (root / "photos/train.txt").write_text("\n".join(f"{i:02d}" for i in range(6)))
     (root / "photos/val.txt").write_text("07\n08.jpg\n")
     (root / "photos/classes.txt").write_text("background 0 0 0\nperson 0 200 0\n")
+    for folder in ("ran", "carded"):
+        (root / folder).mkdir()
+        shutil.copy(root / "model.keras", root / folder)
+    run = json.loads((root / "run/run.json").read_text())
+    runs.write_history(root / "ran", [{"loss": 1.0, "val_mean_iou": 0.5, "seconds": 1.0}])
+    (root / "ran/run.json").write_text(json.dumps(run))
+    card = {
+        "name": "carded",
+        "licence": "my own",
+        "trained_on": "mine",
+        "recipe": run["recipe"],
+        "classes": run["classes"],
+    }
+    (root / "carded/card.json").write_text(json.dumps(card))
     labels = np.arange(48 * 40).reshape(48, 40).astype(np.uint8) % 3
     scipy.io.savemat(root / "labels.mat", {"labels": labels}, do_compression=True)
     picture = PIL.Image.fromarray(labels, "P")

@@ -8,6 +8,7 @@ from keras import layers
 import keras_models as km
 from keras_models import prune, registry, train
 from keras_models.command import UserError
+from tflite.quantize import finetune
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3)).astype("uint8")
 
@@ -103,6 +104,8 @@ def test_the_command_writes_what_train_begins_from(tmp_path, capsys):
     assert made.name == "pocketnet_m" and made.output_shape == (None, 192, 192, 1)
     assert card["command"] == "python -m keras_models.prune pocketnet-l pocketnet_m --dataset drawings --photos 2"
     assert card["began_from"]["name"] == "pocketnet-l" and card["licence"] == km.models.card("pocketnet-l")["licence"]
+    recipe = list(registry.network("pocketnet_m").recipes.values())[-1]  # nothing has trained it yet
+    assert finetune.last_stage(folder / "model.keras", "pocketnet_m")["augmentation"] == recipe.stages[-1].augmentation
     train.main(
         f"pocketnet_m --weights {folder} --dataset drawings --recipe drawings --epochs 1 --input-size 32 "
         f"--output {tmp_path / 'run'}".split()

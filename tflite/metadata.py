@@ -18,7 +18,7 @@ from pathlib import Path
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_models import command
+from keras_models import command, models
 from keras_models.command import option
 from tflite import metadata_schema, runtime
 
@@ -46,18 +46,22 @@ def add(content: bytes, spec: dict) -> bytes:
 
 
 def origin(folder: str | Path, network: str, paper: str | None, labels: tuple[str, ...]) -> dict:
-    """The spec's description, author and licence of a network, from the card.json or run.json in its `folder`."""
-    paths = [path for path in (Path(folder) / "card.json", Path(folder) / "run.json") if path.is_file()]
-    facts = json.loads(paths[0].read_text(encoding="utf-8")) if paths else {}
-    trained_on = facts.get("trained_on")
-    if "options" in facts:
-        trained_on = f"{facts['options']['dataset']}, {len(facts['data']['train'])} training photos"
+    """The spec's description, author and licence of a network, from the card.json or run.json in its `folder`.
+
+    UserError when that is damaged.
+    """
+    name = "card.json" if models.record(folder, "card.json") else "run.json"
+    facts = models.record(folder, name)
+    with models.reading(Path(folder) / name):
+        trained_on = facts.get("trained_on")
+        if "options" in facts:
+            trained_on = f"{facts['options']['dataset']}, {len(facts['data']['train'])} training photos"
+        licence = facts.get("licence") or "not stated; the licences of the training photos and of the network apply"
+        found = {"author": facts.get("author") or "PocketSeg", "licence": licence}
+        if wrong := [text for text in found.values() if not isinstance(text, str)]:
+            raise TypeError(f"{str(wrong[0])[:40]!r} is no text")
     description = f"Finds {', '.join(labels)} in photos. Network: {network}{f' ({paper})' if paper else ''}."
-    return {
-        "description": description + (f" Trained on {trained_on}." if trained_on else ""),
-        "author": facts.get("author", "PocketSeg"),
-        "licence": facts.get("licence", "not stated; the licences of the training photos and of the network apply"),
-    }
+    return {"description": description + (f" Trained on {trained_on}." if trained_on else ""), **found}
 
 
 def read(path: str | Path) -> dict | None:

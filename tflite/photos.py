@@ -6,13 +6,12 @@ The built-in drawings are used where they are asked for by name, or where the ne
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from keras_models import data
+from keras_models import data, models
 from keras_models.command import UserError
 from tflite.measure.layers import FEW
 
@@ -40,9 +39,12 @@ def labelled(source: Path, dataset: str | None, data_dir: str | None, split: str
 
 def _trained_on(source: Path) -> dict | None:
     """The dataset and data_dir of the run that `source` belongs to; None without a run, or one on data in memory."""
-    run = source.parent / "run.json"
-    options = json.loads(run.read_text(encoding="utf-8"))["options"] if run.is_file() else {}
-    return {"data_dir": None, **options} if options.get("dataset") else None
+    with models.reading(source.parent / "run.json"):
+        options = models.record(source.parent, "run.json").get("options", {})
+        found = {key: options.get(key) for key in ("dataset", "data_dir")}
+        if wrong := [value for value in found.values() if not isinstance(value, str | None)]:
+            raise TypeError(f"its dataset or data_dir is {str(wrong[0])[:40]!r}")
+    return found if found["dataset"] else None
 
 
 def calibration(

@@ -12,13 +12,18 @@ _FLAGS = ("dataset", "data_dir", "weights", "recipe", "seed", "precision")  # of
 
 
 def behind(model: str | None) -> dict | None:
-    """What stands behind a preset, a run folder, or a folder with a card; of another model its name; None of None."""
+    """What stands behind a preset, a run folder, or a folder with a card; of another model its name; None of None.
+
+    UserError for a run.json or card.json that is damaged.
+    """
     if model is None:
         return None
     if card := models.card(model):
         return {key: card.get(key) for key in _SAID}
     folder = Path(model)
-    return {"name": folder.name} | (of_run(folder, runs.read_run(folder)) if (folder / "run.json").is_file() else {})
+    with models.reading(folder / "run.json"):
+        run = models.record(folder, "run.json")
+        return {"name": folder.name} | (of_run(folder, run) if run else {})
 
 
 def of_run(folder: Path, run: dict) -> dict:
@@ -37,7 +42,7 @@ def _command(options: dict) -> str:
     """The command of the run, with the names of files and folders alone."""
     flags = [f"--{name.replace('_', '-')} {Path(str(options[name])).name}" for name in _FLAGS if options.get(name)]
     changes = [f"--{name.replace('_', '-')} {_as_typed(value)}" for name, value in options.get("changes", {}).items()]
-    return " ".join(["python -m keras_models.train", options["network"], *flags, *changes])
+    return " ".join(["python -m keras_models.train", str(options["network"]), *flags, *changes])
 
 
 def _as_typed(value) -> str:

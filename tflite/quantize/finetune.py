@@ -11,7 +11,6 @@ keras_models/training; batches, losses, metrics and the file of a checkpoint are
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import replace
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_models import command, data, losses, metrics, registry
+from keras_models import command, data, losses, metrics, models, registry
 from keras_models.command import UserError
 from keras_models.data import pipeline
 from keras_models.data.augment import Augmentation
@@ -62,13 +61,14 @@ def load_material(model, training: data.Dataset, validation: data.Dataset, calib
 def last_stage(source: Path, network: str) -> dict:
     """`augmentation` and `edge_class` of the last stage that the network at `source` was trained with.
 
-    Without a record of it they are those of the network's last recipe.
+    Without a record of it they are those of the network's last recipe. UserError for a damaged record.
     """
-    for record in (source.parent / "run.json", source.parent / "card.json"):
-        if record.is_file():
-            stage = json.loads(record.read_text(encoding="utf-8"))["recipe"]["stages"][-1]
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in stage["augmentation"].items()}
-            return {"augmentation": Augmentation(**values), "edge_class": stage.get("edge_class", 0)}
+    for name in ("run.json", "card.json"):
+        if recipe := models.record(source.parent, name).get("recipe"):
+            with models.reading(source.parent / name):
+                stage = recipe["stages"][-1]
+                values = {k: tuple(v) if isinstance(v, list) else v for k, v in stage["augmentation"].items()}
+                return {"augmentation": Augmentation(**values), "edge_class": stage.get("edge_class", 0)}
     if network not in registry.names():
         return {"augmentation": Augmentation(), "edge_class": 0}
     stage = list(registry.network(network).recipes.values())[-1].stages[-1]
