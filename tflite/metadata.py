@@ -50,8 +50,9 @@ def origin(folder: str | Path, network: str, paper: str | None, labels: tuple[st
 
     UserError when that is damaged.
     """
-    name = "card.json" if models.record(folder, "card.json") else "run.json"
-    facts = models.record(folder, name)
+    for name in ("card.json", "run.json"):
+        if facts := models.record(folder, name):
+            break
     with models.reading(Path(folder) / name):
         trained_on = facts.get("trained_on")
         if "options" in facts:

@@ -39,8 +39,9 @@ def labelled(source: Path, dataset: str | None, data_dir: str | None, split: str
 
 def _trained_on(source: Path) -> dict | None:
     """The dataset and data_dir of the run that `source` belongs to; None without a run, or one on data in memory."""
+    run = models.record(source.parent, "run.json")
     with models.reading(source.parent / "run.json"):
-        options = models.record(source.parent, "run.json").get("options", {})
+        options = run.get("options", {})
         found = {key: options.get(key) for key in ("dataset", "data_dir")}
         if wrong := [value for value in found.values() if not isinstance(value, str | None)]:
             raise TypeError(f"its dataset or data_dir is {str(wrong[0])[:40]!r}")

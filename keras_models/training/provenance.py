@@ -21,8 +21,8 @@ def behind(model: str | None) -> dict | None:
     if card := models.card(model):
         return {key: card.get(key) for key in _SAID}
     folder = Path(model)
+    run = models.record(folder, "run.json")
     with models.reading(folder / "run.json"):
-        run = models.record(folder, "run.json")
         return {"name": folder.name} | (of_run(folder, run) if run else {})
 
 
