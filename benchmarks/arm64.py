@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__,
         example="python -m benchmarks.arm64 portrait.tflite --dataset eg1800 --data-dir eg1800",
     )
-    name = options.dataset or ("folder" if options.data_dir else "drawings")
+    name = data.kind_of(options.dataset, options.data_dir)
     dataset = data.load(name, options.data_dir, options.split)
     size = runtime.Segmenter(options.model).input_size
     images = some_images(dataset, size, options.images)

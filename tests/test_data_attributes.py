@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_models import evaluate
+from keras_models import data, evaluate
 from keras_models.command import UserError
 from keras_models.data import annotate, attributes, attributes_report, page
 from tests.browser import browser, shown, until
@@ -294,3 +294,17 @@ def test_evaluate_measures_attributes_without_a_list(served, capsys):
     ):
         with pytest.raises(UserError, match=message):
             evaluate.main([*arguments, *wrong])
+
+
+def test_names_with_dots_are_different_photos_and_ones_own_dataset_is_taken(tmp_path, capsys):
+    attributes.main(
+        [str(tmp_path), "--dataset", "tests.test_data_attributes:phone", "--output", str(tmp_path / "a.csv")]
+    )
+    assert [row[0] for row in rows(tmp_path / "a.csv")[1:]] == ["2024-01-01 12.30.45", "2024-01-01 12.30.46"]
+    assert "train (2)" in capsys.readouterr().out
+
+
+def phone(data_dir, split):
+    """Photos as Dropbox calls them."""
+    names = ("2024-01-01 12.30.45", "2024-01-01 12.30.46") if split == "train" else ()
+    return data.Dataset(f"phone {split}", names, lambda i: person(50, 40, 110, 200))

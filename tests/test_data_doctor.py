@@ -81,6 +81,12 @@ def grey(path):
     save(path, mask)
 
 
+def border():
+    mask = np.zeros(SIZE, np.uint8)
+    mask[:2] = 255
+    return mask
+
+
 DEFECTS = {
     "list-repeats": lambda root: add(root, "train", "00"),
     "list-overlap": lambda root: add(root, "val", "03"),
@@ -100,6 +106,7 @@ DEFECTS = {
         str(root / "masks/15.png"), load(root / "masks/15.png").astype(np.uint16) * 257
     ),
     "zero-one-mask": lambda root: save(root / "masks/16.png", load(root / "masks/16.png") // 255),
+    "maybe-void-mask": lambda root: save(root / "masks/32.png", np.minimum(load(root / "masks/32.png"), 1) | border()),
     "inverted-mask": lambda root: save(root / "masks/17.png", 255 - load(root / "masks/17.png")),
     "shifted-mask": lambda root: shifted(root / "masks/18.png"),
     "duplicate-across": lambda root: again(root, "19", "x19", "test"),
@@ -187,12 +194,36 @@ def test_no_defect_is_missed(tmp_path, capsys):
         "similar",
     }
     whole = data.load("folder", tmp_path / "mended", "all")
-    assert {"05", "06", "07", "18"} & set(whole.names) == set()
+    assert {"05", "06", "07", "18", "32"} & set(whole.names) == set()
     for name in ("08", "09", "10", "13", "14", "15", "16", "17"):
         labels = whole.load(whole.names.index(name))[1]
         truth = data.prepare_mask(drawings.draw(int(name))[1], SIZE)
         assert (labels == truth).mean() > 0.97, name
     assert "mended: inverted-mask" in capsys.readouterr().out
+
+
+def test_the_mended_copy_of_a_published_set_has_its_labels(tmp_path):
+    for split, count in (("train", 4), ("val", 2)):
+        for i in range(count):
+            image, labels = drawings.draw(10 * count + i)
+            for kind in ("images", "labels"):
+                (tmp_path / "set" / split / kind).mkdir(parents=True, exist_ok=True)
+            save(tmp_path / "set" / split / "images" / f"{split}{i}.png", image)
+            save(tmp_path / "set" / split / "labels" / f"{split}{i}.png", np.where(labels == 1, 9, 11).astype(np.uint8))
+    check.main([str(tmp_path / "set"), "--dataset", "camvid", "--fix", str(tmp_path / "mended")])
+    for split in ("train", "val"):
+        before, after = data.load("camvid", tmp_path / "set", split), data.load("folder", tmp_path / "mended", split)
+        assert (after.names, after.class_names) == (before.names, before.class_names)
+        for i in range(len(before)):
+            np.testing.assert_array_equal(after.load(i)[1], before.load(i)[1])
+            assert set(np.unique(after.load(i)[1])) == {9, 255}
+
+
+def test_the_mended_copy_keeps_the_name_of_the_only_class(tmp_path):
+    root = sound(tmp_path / "photos", count=12)
+    (root / "classes.txt").write_text("background\ndog\n")
+    check.main([str(root), "--fix", str(tmp_path / "mended")])
+    assert data.load("folder", tmp_path / "mended", "all").class_names == ("background", "dog")
 
 
 @pytest.mark.parametrize("kind", ALONE)

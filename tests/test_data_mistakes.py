@@ -193,6 +193,44 @@ def number(data_dir, split):
     return 3
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.full((8, 12), 2, np.uint8), r"odd train, a: label 2 is no class. There are 2, 0 to 1, and 255"),
+        (np.zeros((8, 11), np.uint8), r"Received: uint8 \(8, 12, 3\) and uint8 \(8, 11\)"),
+        (np.zeros((8, 12), np.int64), r"Received: uint8 \(8, 12, 3\) and int64 \(8, 12\)"),
+        ([[0]], r"and list"),
+    ],
+)
+def test_a_dataset_of_ones_own_that_gives_something_else_is_named(monkeypatch, labels, said):
+    def odd(data_dir, split):
+        return data.Dataset(f"odd {split}", ("a",), lambda i: (np.zeros((8, 12, 3), np.uint8), labels))
+
+    monkeypatch.setattr("keras_models.data.datasets._REGISTERED", {"odd": odd})
+    with pytest.raises(UserError, match=said):
+        data.load("odd").load(0)
+
+
+def test_a_dataset_of_ones_own_that_fails_says_why(monkeypatch):
+    def failing(data_dir, split):
+        raise UserError("the scanner is off")
+
+    monkeypatch.setattr("keras_models.data.datasets._REGISTERED", {"scans": failing})
+    with pytest.raises(UserError, match="the scanner is off"):
+        data.load("scans", None, "all")
+
+
+def test_grey_masks_of_labels_and_void_are_not_guessed_at(folder):
+    for path in (folder / "masks").iterdir():
+        mask = np.minimum(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 1)
+        mask[:2] = 255
+        cv2.imwrite(str(path), mask)
+    with pytest.raises(UserError, match=r"has the values 0, 1 and 255. If they mean .* write a classes.txt"):
+        data.load("folder", folder).load(0)
+    (folder / "classes.txt").write_text("background\nperson\n")
+    assert sorted(np.unique(data.load("folder", folder).load(0)[1])) == [0, 1, 255]
+
+
 def test_heic_is_read_or_says_what_it_needs(folder, monkeypatch):
     heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif: pip install 'pocketseg[heic]'")
     photo = cv2.cvtColor(cv2.imread(str(folder / "images/03.jpg")), cv2.COLOR_BGR2RGB)

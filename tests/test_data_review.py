@@ -86,6 +86,24 @@ def test_a_folders_own_lists_hold_and_come_back(root):
         assert set(train_names(root)) == {"07", "01", "02", "09"}
 
 
+def test_lists_that_are_edited_between_two_reviews_stay_as_they_are(root):
+    lists = {"train": ["07", "01", "02", "05"], "val": ["03", "04"]}
+    for split, names in lists.items():
+        (root / f"{split}.txt").write_text("\n".join(names) + "\n")
+    with review.Review(root) as session:
+        act(session, "discard", "01")
+        act(session, "keep", "05")
+    (root / "train.txt").write_text("04\n07\n02\n")  # 04 comes from val, 05 goes
+    (root / "val.txt").write_text("03\n")
+    with review.Review(root) as session:
+        assert [photo["name"] for photo in session.state()["photos"]] == ["01", "02", "03", "04", "07"]
+        act(session, "discard", "04")
+    assert (root / "train.txt").read_text() == "07\n02\n" and (root / "val.txt").read_text() == "03\n"
+    with review.Review(root) as session:
+        act(session, "undo", "04")
+    assert set(train_names(root)) == {"07", "02", "04"}
+
+
 def test_photos_that_come_later_are_reviewed_and_listed_too(root):
     with review.Review(root) as session:
         act(session, "discard", "01")

@@ -6,7 +6,7 @@ import pytest
 
 from keras_models import data
 from keras_models.command import UserError
-from keras_models.data import compose, light, mix, pipeline
+from keras_models.data import compose, light, mix, pack, pipeline
 
 
 def _photos(root, count, grey, masks=True):
@@ -53,6 +53,37 @@ def test_a_holdout_does_not_move_when_a_photo_goes(mixed):
     gone = sorted(name.partition("/")[2] for name in data.load("mix", mixed, "train").names[:3])
     listed.write_text("\n".join(line for line in listed.read_text().splitlines() if line not in gone))
     assert set(data.load("mix", mixed, "val").names) == before
+
+
+def test_a_holdout_keeps_bursts_and_crops_of_a_photo_together(mixed):
+    for kind in ("images", "masks"):
+        for i, path in enumerate(sorted((mixed.parent / "dark" / kind).iterdir())):
+            photo, place = divmod(i, 3)
+            path.rename(path.with_name(f"IMG_{photo:04d}{('', '_2', '_x1.5')[place]}.png"))
+    names = {path.stem for path in (mixed.parent / "dark" / "images").iterdir()}
+    (mixed.parent / "dark" / "train.txt").write_text("\n".join(sorted(names)))
+    found = {split: {n for n in data.load("mix", mixed, split).names if "IMG" in n} for split in ("train", "val")}
+    photos = {split: {name[: len("folder/IMG_0000")] for name in names} for split, names in found.items()}
+    assert photos["train"] and photos["val"] and not photos["train"] & photos["val"]
+
+
+def test_photos_without_masks_join_sets_of_any_classes(mixed):
+    for each in ("dark", "light"):
+        (mixed.parent / each / "classes.txt").write_text("sky\nroad\n")
+    with pytest.raises(UserError, match="first class is sky; leave the background photos out"):
+        data.load("mix", mixed, "train")
+    mixed.write_text(mixed.read_text().replace('"background"', '"photos"'))
+    assert data.load("mix", mixed, "train").class_names == ("sky", "road")
+
+
+def test_a_packed_mix_is_drawn_by_the_same_shares(mixed, tmp_path):
+    packed = tmp_path / "packed"
+    assert pack.main([str(mixed), "--dataset", "mix", "--side", "32", "-o", str(packed)]) == 0
+    for split in ("train", "val"):
+        assert data.load("packed", packed, split).shares == data.load("mix", mixed, split).shares
+    mixed.write_text(mixed.read_text().replace('val = "val"', 'val = "valley"'))
+    with pytest.raises(UserError, match="Unknown split"):  # not a pack without it
+        pack.main([str(mixed), "--dataset", "mix", "-o", str(tmp_path / "another")])
 
 
 def test_an_epoch_draws_each_set_by_its_weight(mixed):

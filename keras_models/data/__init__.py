@@ -1,7 +1,15 @@
 """Photos and masks: datasets, augmentation, the tf.data pipeline and the built-in drawings."""
 
 from keras_models.data.augment import Augmentation
-from keras_models.data.datasets import Dataset, calibration_images, dataset_names, load, register, require_foreground
+from keras_models.data.datasets import (
+    Dataset,
+    calibration_images,
+    dataset_names,
+    kind_of,
+    load,
+    register,
+    require_foreground,
+)
 from keras_models.data.images import prepare_image, prepare_mask, read_image
 
 __all__ = [
@@ -9,6 +17,7 @@ __all__ = [
     "Dataset",
     "calibration_images",
     "dataset_names",
+    "kind_of",
     "load",
     "prepare_image",
     "prepare_mask",

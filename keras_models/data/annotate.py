@@ -16,6 +16,7 @@ from keras_models import command, data, pictures
 from keras_models.command import UserError, option
 from keras_models.data import attributes, page
 from keras_models.data.datasets import splits
+from keras_models.data.listing import stem_of
 
 DEFAULT = " ".join(f"{name}={','.join(values)}" for name, values in attributes.PAPER.items())
 
@@ -25,7 +26,7 @@ class AnnotateOptions:
     """The command's flags."""
 
     data_dir: str = option(positional=True, metavar="DIR", help="the dataset's folder")
-    dataset: str = option("folder", choices=[n for n in data.dataset_names() if n != "drawings"], help="its kind")
+    dataset: str = option("folder", metavar="KIND", help="its kind; python -m keras_models.data info lists them")
     output: str | None = option(None, metavar="FILE.csv", help="the list (default: DIR/attributes.csv)")
     attributes: str = option(
         DEFAULT, metavar="TEXT", help="attributes and their values, as 'hat=none,cap glasses=no,yes'"
@@ -47,7 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     page.serve(session, options.port)
     done = sum(bool(people) for people in session.people.values())
     print(f"{done} of {len(session.index)} photos annotated: {path}")
-    print(f"Next: python -m keras_models.evaluate MODEL --data-dir {options.data_dir} --attributes {path}")
+    print(
+        f"Next: python -m keras_models.evaluate MODEL --dataset {options.dataset} --data-dir {options.data_dir} "
+        f"--attributes {path}"
+    )
     return 0
 
 
@@ -74,7 +78,7 @@ class Annotation:
     def __init__(self, data_dir: str, kind: str, path: Path, values: dict[str, tuple[str, ...]]):
         self.title, self.path = Path(data_dir).resolve().name, path
         self.sets = [data.load(kind, data_dir, split) for split in splits(kind, data_dir)]
-        places = {attributes.stem_of(n): (s, i) for s in self.sets for i, n in enumerate(s.names)}
+        places = {stem_of(n): (s, i) for s in self.sets for i, n in enumerate(s.names)}
         self.index = dict(sorted(places.items()))
         self.people = attributes.read(path) if path.is_file() else {}
         # What an earlier list has beside `values` stays as it is.

@@ -24,6 +24,7 @@ from keras_models.command import UserError, option
 from keras_models.data import faces
 from keras_models.data.datasets import Dataset, read_each, splits
 from keras_models.data.images import VOID
+from keras_models.data.listing import stem_of
 
 PAPER = {  # ExtremeC3Net's table 6; "Youth" is youth and middle age
     "race": ("Caucasian", "Asian", "Black"),
@@ -45,7 +46,7 @@ class AttributesOptions:
     """The command's flags."""
 
     data_dir: str = option(positional=True, metavar="DIR", help="the dataset's folder")
-    dataset: str = option("folder", choices=[n for n in data.dataset_names() if n != "drawings"], help="its kind")
+    dataset: str = option("folder", metavar="KIND", help="its kind; python -m keras_models.data info lists them")
     annotations: str | None = option(None, metavar="FILE.csv", help="attributes that people entered")
     output: str | None = option(None, metavar="OUT.csv", help="write the measured attributes here, one row per photo")
     json: str | None = option(None, metavar="FILE", help="write the counts here as JSON")
@@ -86,10 +87,6 @@ def main(argv: list[str] | None = None) -> int:
         with command.whole_file(options.plot) as path:
             _plot(counts, tuple(sets), path)
     return 0
-
-
-def stem_of(name: str) -> str:
-    return Path(name).stem
 
 
 def read(path: str | Path) -> People:

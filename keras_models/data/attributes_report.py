@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_models import command
-from keras_models.data.attributes import MEASURED, People, order_of, pyplot_for, stem_of
+from keras_models.data.attributes import MEASURED, People, order_of, pyplot_for
+from keras_models.data.listing import stem_of
 
 DRAWS = 4000
 FEWEST = 5  # photos of a value that takes part in a gap

@@ -17,7 +17,6 @@ import collections
 import concurrent.futures
 import functools
 import glob
-import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -103,6 +102,8 @@ def load(name: str, data_dir: str | Path | None = None, split: str = "train") ->
     if split not in (*SPLITS, "all"):
         raise UserError(f"Unknown split. Valid names: {', '.join(SPLITS)}, all. Received: {split!r}")
     if name == "drawings":
+        if data_dir is not None:
+            raise UserError(f"The drawings need no folder. What kind of dataset is {data_dir}? Name it by --dataset.")
         return _drawings(split)
     if data_dir is None and name in _BUILT_IN:
         raise UserError(f"--dataset {name} needs --data-dir DIR, the folder with the photos.")
@@ -112,7 +113,7 @@ def load(name: str, data_dir: str | Path | None = None, split: str = "train") ->
         dataset = reader(None if data_dir is None else Path(data_dir), split)
         if not isinstance(dataset, Dataset):
             raise UserError(f"{name} must return a keras_models.data.Dataset. Received: {type(dataset).__name__}")
-        return dataset
+        return dataset if name in _BUILT_IN else replace(dataset, load=functools.partial(_load_checked, dataset))
     root = Path(data_dir)
     if not root.is_dir():
         raise UserError(f"There is no folder {root}. --data-dir must name the folder of the dataset {name!r}.")
@@ -128,6 +129,30 @@ def load(name: str, data_dir: str | Path | None = None, split: str = "train") ->
     stems, files = published.files(root, split)
     facts = {"class_names": published.class_names, "colors": published.colors, "mirrored": published.mirrored}
     return _paired(f"{name} {split}", stems, files, published.read, **facts)
+
+
+def _load_checked(dataset: Dataset, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photo and its labels of one's own dataset. UserError when they are not what `Dataset` says."""
+    image, labels = dataset.load(i)
+    kinds = [f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__ for x in (image, labels)]
+    height, width = labels.shape[:2] if isinstance(labels, np.ndarray) and labels.ndim > 1 else (0, 0)
+    if kinds != [f"uint8 {(height, width, 3)}", f"uint8 {(height, width)}"]:
+        raise UserError(
+            f"{dataset.title}, {dataset.names[i]}: a photo is uint8 (height, width, 3) and its labels uint8 (height, "
+            f"width). Received: {kinds[0]} and {kinds[1]}"
+        )
+    classes = len(dataset.class_names)
+    if (wrong := np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[classes:VOID])).size:
+        raise UserError(
+            f"{dataset.title}, {dataset.names[i]}: label {classes + wrong[0]} is no class. There are {classes}, 0 to "
+            f"{classes - 1}, and {VOID} for void."
+        )
+    return image, labels
+
+
+def kind_of(dataset: str | None, data_dir: str | Path | None) -> str:
+    """The kind that --dataset names; by itself a folder of photos and masks, and without one the drawings."""
+    return dataset or ("folder" if data_dir else "drawings")
 
 
 def _reader(name: str) -> Reader | None:
@@ -147,13 +172,12 @@ def _reader(name: str) -> Reader | None:
             f"Unknown dataset. Valid names: {', '.join(dataset_names())}; or package.module:function. Received: "
             f"{name!r}"
         )
-    module, _, attribute = name.partition(":")
+    from keras_models import registry
+
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"{name}: {error}. Expected package.module:function, importable from the folder that you are in."
-        ) from error
+        return registry.from_outside(name)
+    except ValueError as error:
+        raise UserError(f"There is no dataset {name!r}: {error}") from error
 
 
 def _joined(name: str, data_dir: str | Path | None) -> Dataset:
@@ -173,21 +197,34 @@ def _joined(name: str, data_dir: str | Path | None) -> Dataset:
 
 def splits(name: str, data_dir: str | Path | None) -> tuple[str, ...]:
     """The splits that a dataset's folder has: by its own lists or folders, or else all, divided by tens."""
-    if _reader(name) is not None:
-        return tuple(split for split in SPLITS if _loads(name, data_dir, split))
+    reader = _reader(name)
     if name == "drawings":
         return SPLITS
+    if name == "mix":
+        from keras_models.data import mix
+
+        return mix.splits(data_dir)
+    if name == "packed":
+        return _packed_splits(data_dir)
+    if reader is not None:
+        return _splits_of_own(name, data_dir)
     root = Path(data_dir)
     if name in PUBLISHED and PUBLISHED[name].splits:
         return PUBLISHED[name].splits(root)
     return splits_of(root)
 
 
-def _loads(name: str, data_dir: str | Path | None, split: str) -> bool:
-    try:
-        return len(load(name, data_dir, split)) > 0
-    except UserError:
-        return False
+def _splits_of_own(name: str, data_dir: str | Path | None) -> tuple[str, ...]:
+    """The splits that one's own dataset gives photos of. UserError when each fails, that of the first."""
+    found, failures = [], []
+    for split in SPLITS:
+        try:
+            found += [split] if len(load(name, data_dir, split)) else []
+        except UserError as error:
+            failures.append(error)
+    if len(failures) == len(SPLITS):
+        raise failures[0]
+    return tuple(found)
 
 
 def dataset_names() -> list[str]:
@@ -287,13 +324,20 @@ def _paired(title, stems, files: dict[Path, dict[str, Path]], read, **facts) -> 
     return Dataset(title, tuple(stems), load, paths=paths, read_mask=read, **facts)
 
 
-def _packed(data_dir: Path, split: str) -> Dataset:
+def _packed_splits(data_dir: str | Path) -> tuple[str, ...]:
     try:
-        if split not in packed.splits(data_dir):
-            raise UserError(f"{data_dir} has no {split} split. It has: {', '.join(packed.splits(data_dir))}.")
+        return packed.splits(data_dir)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _packed(data_dir: Path, split: str) -> Dataset:
+    if split not in _packed_splits(data_dir):
+        raise UserError(f"{data_dir} has no {split} split. It has: {', '.join(_packed_splits(data_dir))}.")
+    try:
         photos = packed.Packed(data_dir, split)
     except ValueError as error:
-        raise error if isinstance(error, UserError) else UserError(str(error)) from error
+        raise UserError(str(error)) from error
 
     def load(i: int):
         try:
@@ -302,7 +346,7 @@ def _packed(data_dir: Path, split: str) -> Dataset:
             raise UserError(str(error)) from error
 
     colors = None if photos.colors is None else tuple(tuple(color) for color in photos.colors)
-    return Dataset(f"packed {split}", photos.names, load, photos.class_names, colors, photos.mirrored)
+    return Dataset(f"packed {split}", photos.names, load, photos.class_names, colors, photos.mirrored, photos.shares)
 
 
 def _drawings(split: str) -> Dataset:

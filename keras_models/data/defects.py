@@ -29,6 +29,11 @@ KINDS = {  # severity, and what is said and what helps; the order in which they 
     "three-channel-mask": ("error", "masks of several channels", "Store one channel: grey, or a label per pixel."),
     "deep-mask": ("error", "masks of more than 8 bits per pixel", "Store 8 bits per pixel."),
     "zero-one-mask": ("error", "masks of 0 and 1 where 0 and 255 are expected", "Multiply them by 255."),
+    "maybe-void-mask": (
+        "error",
+        "masks of 0, 1 and 255, which may be background, foreground and void",
+        "If so, write a classes.txt with the lines background and person; else save them as 0 and 255.",
+    ),
     "odd-labels": (
         "error",
         "masks with labels that are no class",

@@ -48,7 +48,10 @@ class Facts:
 
 @dataclass
 class Collection:
-    """The photos of a folder, how its masks are read, and what is wrong with its lists and names."""
+    """The photos of a folder, how its masks are read, and what is wrong with its lists and names.
+
+    `published`: whether they lie in the layout of a published set, with names and labels of its own.
+    """
 
     root: Path
     items: list[Item]
@@ -58,6 +61,7 @@ class Collection:
     problems: dict[str, list[str]]
     note: str = ""
     colors: tuple | None = None
+    published: bool = False
 
 
 def collect(name: str, root: Path) -> Collection:
@@ -72,7 +76,9 @@ def collect(name: str, root: Path) -> Collection:
         items += [Item(each, split, *dataset.paths(i)) for i, each in enumerate(dataset.names)]
     if dataset is None:
         raise UserError(f"{root} has no split of {name}.")
-    return Collection(root, items, dataset.read_mask, dataset.class_names, False, {}, dataset.note, dataset.colors)
+    return Collection(
+        root, items, dataset.read_mask, dataset.class_names, False, {}, dataset.note, dataset.colors, published=True
+    )
 
 
 def _collect_folder(root: Path) -> Collection:
@@ -256,6 +262,8 @@ def recover(path: Path, collection: Collection) -> tuple[np.ndarray, str]:
     if collection.binary:
         if values.max(initial=0) == 1:
             return values.astype(np.uint8), kind or "zero-one-mask"
+        if images.may_hold_void(values):
+            return values, kind or "maybe-void-mask"
         return (values > (0 if kind == "palette-mask" else 127)).astype(np.uint8), kind or "unreadable-mask"
     return values.astype(np.uint8), kind or "odd-labels"
 

@@ -6,7 +6,6 @@ height (pixels) and a score that is higher for a surer face: float (faces, 5).
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,16 +81,17 @@ def detectors(name: str) -> tuple[Detector, ...]:
                 "Or name another detector as package.module:function."
             )
         return DETECTORS[name]
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise UserError(
             f"Unknown face detector. Valid names: {', '.join(DETECTORS)}, or your own as package.module:function. "
             f"Received: {name!r}"
         )
+    from keras_models import registry
+
     try:
-        return (getattr(importlib.import_module(module), function),)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"There is no face detector {name!r}: {error}.") from error
+        return (registry.from_outside(name),)
+    except ValueError as error:
+        raise UserError(f"There is no face detector {name!r}: {error}") from error
 
 
 def find(those: tuple[Detector, ...], image: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:

@@ -22,6 +22,7 @@ from keras_models.command import UserError, option
 from keras_models.data import faces, folder
 from keras_models.data.datasets import Dataset, read_each, splits
 from keras_models.data.images import VOID
+from keras_models.data.listing import stem_of
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _find(dataset: Dataset, detectors: tuple[faces.Detector, ...], options: Gene
         photo = dataset.names[index]
         for number, of_face in enumerate(found, start=1):
             for portrait in of_face:
-                name = Path(photo).stem + (f"_{number}" if number > 1 else "")
+                name = stem_of(photo) + (f"_{number}" if number > 1 else "")
                 name += "" if portrait["zoom"] == 1 else f"_x{portrait['zoom']:g}"
                 portraits.append({"name": name, "photo": photo, "index": index, **portrait})
     return portraits

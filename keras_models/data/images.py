@@ -96,7 +96,7 @@ def _refuse_huge(path: Path, size: tuple[int, int] | None) -> None:
 def read_binary_mask(path: str | Path) -> np.ndarray:
     """Labels uint8 (height, width), 1 where a grey mask is above 127.
 
-    UserError names a mask that is unreadable, has a palette or three channels, or holds 0/1 instead of 0/255.
+    UserError names a mask that is unreadable, has a palette or three channels, or holds labels: 0, 1 and maybe 255.
     """
     if holds_labels(path):
         raise UserError(
@@ -106,7 +106,17 @@ def read_binary_mask(path: str | Path) -> np.ndarray:
     mask = read_mask(path)
     if 0 < mask.max() <= 1:
         raise UserError(f"{path} has the values 0 and 1. Multiply the mask by 255: background 0, foreground 255.")
+    if may_hold_void(mask):
+        raise UserError(
+            f"{path} has the values 0, 1 and 255. If they mean background, foreground and void, write a classes.txt "
+            f"beside {path.parent} with the lines background and person; else save it as 0 and 255."
+        )
     return (mask > 127).astype(np.uint8)
+
+
+def may_hold_void(mask: np.ndarray) -> bool:
+    """Whether a grey mask holds 0, 1 and 255 alone: labels and void, or a foreground mask with a few odd pixels."""
+    return bool((mask == 1).any()) and np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist() == [0, 1, 255]
 
 
 def read_labels(path: str | Path, classes: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from keras_models.command import UserError
@@ -107,10 +108,11 @@ def stems_of(root: Path, split: str, stems: list[str]) -> list[str]:
 def divide(stems: list[str]) -> dict[str, list[str]]:
     """Eight tenths to train, one to val and one to test, the photos of a burst to the same split.
 
-    A burst is what has the same name but for a number at its end, after `_`, `-`, a space, a dot or a bracket. Where
-    more than a tenth of the photos have one name, the numbers just count them, and each stands for itself.
+    A burst is what has the same name but for a number at its end, after `_`, `-`, a space, a dot or a bracket, and for
+    how near `data generate` went (`_x1.5`). Where more than a tenth of the photos have one name, the numbers just count
+    them, and each stands for itself, with all that was cut out of it.
     """
-    groups = bursts(stems)
+    groups = bursts(stems).values()
     filled = dict.fromkeys(SPLITS, 0)
     splits: dict[str, list[str]] = {split: [] for split in SPLITS}
     for group in groups:
@@ -120,19 +122,20 @@ def divide(stems: list[str]) -> dict[str, list[str]]:
     return splits
 
 
-def bursts(stems: list[str]) -> list[list[str]]:
-    """The stems in the groups that `divide` keeps together."""
+def bursts(stems: Iterable[str]) -> dict[str, list[str]]:
+    """The stems in the groups that `divide` keeps together, by the name that is common to a group."""
+    photos = {stem: re.sub(r"_x\d+(\.\d+)?$", "", stem) for stem in stems}
+    names = {stem: re.sub(r"[ _.(-]+\d+\)?$", "", photo) for stem, photo in photos.items()}
+    counts = Counter(names.values())
     groups: dict[str, list[str]] = {}
-    for stem in stems:
-        groups.setdefault(re.sub(r"[ _.(-]+\d+\)?$", "", stem), []).append(stem)
-    most = len(stems) / 10
-    return [part for group in groups.values() for part in ([group] if len(group) <= most else [[s] for s in group])]
+    for stem, name in names.items():
+        groups.setdefault(name if counts[name] <= len(names) / 10 else photos[stem], []).append(stem)
+    return groups
 
 
 def division_note(stems: list[str]) -> str:
     """What `divide` does with `stems`, in a sentence."""
-    groups = bursts(stems)
-    several = sum(len(group) > 1 for group in groups)
+    several = sum(len(group) > 1 for group in bursts(stems).values())
     kept = f", {several} groups of one name kept together" if several else ""
     counts = ", ".join(f"{len(found)} {split}" for split, found in divide(stems).items())
     return f"No lists: the {len(stems)} photos are divided by their names{kept}: {counts}."

@@ -14,7 +14,8 @@ from keras_models.data import doctor, folder, images
 from keras_models.data.listing import SPLITS
 
 _LEFT_OUT = {  # no rule knows what the photo or the mask should be
-    *("unreadable-photo", "truncated-photo", "unreadable-mask", "odd-labels", "void-mask", "shifted-mask"),
+    *("unreadable-photo", "truncated-photo", "unreadable-mask", "odd-labels", "maybe-void-mask"),
+    *("void-mask", "shifted-mask"),
 }
 _MASKS = {  # what a rule mends
     *("exif-rotation", "mask-size", "mask-suffix", "palette-mask", "three-channel-mask", "deep-mask"),
@@ -38,15 +39,20 @@ def mend(collection: doctor.Collection, facts: list[doctor.Facts], problems: lis
             if reason:
                 done[f"left out: {reason}"] += 1
                 continue
-            written.add(each.item.name)
-            lists[each.item.split].append(each.item.name)
+            written.add(_name(each.item))
+            lists[each.item.split].append(_name(each.item))
         folder.write_lists(root, {split: sorted(names) for split, names in lists.items()})
-        if not collection.binary:
+        if not collection.binary or (collection.root / "classes.txt").is_file():
             folder.write_classes(root, collection.class_names, pictures.class_colors(collection))
         made = f"Mended from {collection.root.resolve().name} by `python -m keras_models.data check --fix`."
         licence = folder.write_source(root, collection.root, made)
     said = [f"  {count} {what}" for what, count in sorted(done.items())]
     return "\n".join([f"mended copy: {output}, {len(written)} photos", *said, licence])
+
+
+def _name(item: doctor.Item) -> str:
+    """The stem of photo and mask in the copy; some published sets have folders in their names."""
+    return item.name.replace("/", "_")
 
 
 def _doubles(facts: list[doctor.Facts], problems: list[doctor.Problem]) -> set[str]:
@@ -64,7 +70,7 @@ def _doubles(facts: list[doctor.Facts], problems: list[doctor.Problem]) -> set[s
 
 
 def _why_left_out(each: doctor.Facts, dropped: set[str], written: set[str]) -> str | None:
-    if each.item.name in written:
+    if _name(each.item) in written:
         return "listed more than once"
     if str(each.item.photo) in dropped:
         return "the same as another photo"
@@ -73,7 +79,7 @@ def _why_left_out(each: doctor.Facts, dropped: set[str], written: set[str]) -> s
 
 def _write(each: doctor.Facts, collection: doctor.Collection, root: Path, done: Counter[str]) -> str | None:
     """Write a photo and its mask; the reason where that cannot be done."""
-    item, kinds = each.item, set(each.kinds)
+    item, name, kinds = each.item, _name(each.item), set(each.kinds)
     labels, _ = doctor.recover(item.mask, collection)
     if "exif-rotation" in kinds:
         labels = _upright(labels, doctor.read_photo(item.photo)[2])
@@ -91,14 +97,14 @@ def _write(each: doctor.Facts, collection: doctor.Collection, root: Path, done: 
     heic = item.photo.suffix.lower() in images.HEIC_SUFFIXES
     if kinds & {"cmyk-photo", "exif-rotation"} or heic:
         done["stored anew as upright RGB"] += 1
-        pictures.write(root / "images" / f"{item.name}.png", images.read_image(item.photo))
+        pictures.write(root / "images" / f"{name}.png", images.read_image(item.photo))
     else:
-        shutil.copy2(item.photo, root / "images" / item.photo.name)
+        shutil.copy2(item.photo, root / "images" / f"{name}{item.photo.suffix}")
     colors = None if collection.binary else pictures.class_colors(collection)
-    if mended or item.mask.suffix.lower() != ".png":
-        folder.write_mask(root / "masks" / f"{item.name}.png", labels, colors)
+    if mended or collection.published or item.mask.suffix.lower() != ".png":
+        folder.write_mask(root / "masks" / f"{name}.png", labels, colors)
     else:
-        shutil.copy2(item.mask, root / "masks" / item.mask.name)
+        shutil.copy2(item.mask, root / "masks" / f"{name}{item.mask.suffix}")
     return None
 
 

@@ -7,7 +7,7 @@
     weight = 2                # share of the photos drawn for training (default 1)
     train = "train"           # the split to train on (default train)
     val = "val"               # the split to validate on, or ...
-    holdout = 0.1             # ... this share of the training split, kept out of training
+    holdout = 0.1             # ... this share of the training split, kept out of training, bursts as a whole
 
 An epoch draws as many photos as there are, each set by its weight, however large it is.
 """
@@ -24,7 +24,7 @@ import numpy as np
 from keras_models.command import UserError
 from keras_models.data import datasets
 from keras_models.data.images import IMAGE_SUFFIXES, VOID, read_image
-from keras_models.data.listing import by_stem
+from keras_models.data.listing import bursts, by_stem
 
 WITHOUT_MASKS = {"background": 0, "photos": VOID}  # the label of every pixel
 
@@ -78,9 +78,11 @@ def load(path: str | Path, split: str) -> datasets.Dataset:
     if not found:
         raise UserError(f"{path} has no photos for {split}. Give its sets `val` or `holdout`.")
     names, loaders, weights = [], [], []
-    first = found[0][1]
+    first = next((dataset for part, dataset in found if part.dataset not in WITHOUT_MASKS), found[0][1])
     for part, dataset in found:
-        if dataset.class_names != first.class_names:
+        if part.dataset == "background" and first.class_names[0] != "background":
+            raise UserError(f"{path}: the first class is {first.class_names[0]}; leave the background photos out.")
+        if dataset.class_names != first.class_names and part.dataset not in WITHOUT_MASKS:
             raise UserError(f"{path}: {part.dataset} has classes {dataset.class_names}, others {first.class_names}.")
         names += [f"{part.dataset}/{name}" for name in dataset.names]
         loaders += [(dataset.load, i) for i in range(len(dataset))]
@@ -98,6 +100,11 @@ def load(path: str | Path, split: str) -> datasets.Dataset:
     )
 
 
+def splits(path: str | Path) -> tuple[str, ...]:
+    """The splits that a mix has. UserError as for `read`."""
+    return ("train", "val") if any(part.val or part.holdout for part in read(path)) else ("train",)
+
+
 def _load(part: Part, split: str) -> datasets.Dataset | None:
     if part.dataset in WITHOUT_MASKS:
         return _without_masks(part) if split == "train" else None
@@ -108,8 +115,9 @@ def _load(part: Part, split: str) -> datasets.Dataset | None:
     whole = datasets.load(part.dataset, part.data_dir, part.train)
     if not part.holdout:
         return whole
-    # By the name's hash, not by position: a photo that is added or removed moves no other.
-    held = [zlib.crc32(name.encode()) % 10_000 < part.holdout * 10_000 for name in whole.names]
+    # By the name's hash, not by position: a photo that is added or removed moves none but those of its burst.
+    keys = {stem: common for common, group in bursts(whole.names).items() if len(group) > 1 for stem in group}
+    held = [zlib.crc32(keys.get(name, name).encode()) % 10_000 < part.holdout * 10_000 for name in whole.names]
     chosen = [i for i, kept_out in enumerate(held) if kept_out == (split == "val")]
     return whole.subset(chosen, f"{whole.title} ({split})")
 

@@ -101,6 +101,7 @@ def write(parts: dict[str, data.Dataset], root: Path, options: PackOptions) -> i
         "class_names": list(first.class_names),
         "colors": first.colors,
         "mirrored": first.mirrored,
+        "shares": {split: part.shares for split, part in parts.items()},
         "shards": shards,
         "splits": rows,
     }

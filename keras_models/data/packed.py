@@ -17,8 +17,9 @@ import PIL.Image
 class Packed:
     """The photos of a split: `packed[i]` is RGB uint8 (height, width, 3) and labels uint8 (height, width).
 
-    `names`, `class_names`, `colors` and `mirrored` are those of the set that was packed. The files are mapped, not
-    read, so any number of threads may ask for any photo. ValueError for a folder that is no packed dataset.
+    `names`, `class_names`, `colors`, `mirrored` and `shares` (how often to draw each photo, None: all alike) are those
+    of the set that was packed. The files are mapped, not read, so any number of threads may ask for any photo.
+    ValueError for a folder that is no packed dataset.
     """
 
     def __init__(self, folder: str | Path, split: str = "train"):
@@ -31,7 +32,11 @@ class Packed:
             self.names = tuple(row["name"] for row in rows)
             self.class_names, self.colors = tuple(facts["class_names"]), facts["colors"]
             self.mirrored = tuple(tuple(pair) for pair in facts["mirrored"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            shares = facts.get("shares", {}).get(split)  # sets packed by earlier versions have none
+            self.shares = None if shares is None else tuple(map(float, shares))
+            if shares is not None and len(shares) != len(rows):
+                raise ValueError(f"{len(shares)} shares of {len(rows)} photos")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{folder} is no packed dataset with a split {split}: {error!r}") from error
 
     def __len__(self) -> int:

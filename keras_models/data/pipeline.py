@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import psutil
 
+from keras_models.command import UserError
 from keras_models.data.augment import Augmentation
 from keras_models.data.datasets import Dataset, in_order, read_each
 from keras_models.data.images import prepare_image, prepare_mask
@@ -23,11 +24,13 @@ class Samples:
 
     The first ones stay in memory, up to `limit` bytes (default: a quarter of the memory that is free); the others are
     read again whenever they are asked for. Making it reads every photo once: UserError names each broken one.
-    `label_counts`: int64 (256,), pixels of each label. `shares`: see `Dataset`.
+    `label_counts`: int64 (256,), pixels of each label. `shares`: see `Dataset`. `failure`: why a photo could not be
+    read again, if that was so; TensorFlow's own error does not say it.
     """
 
     def __init__(self, dataset: Dataset, convert: Callable, limit: int | None = None, progress: Callable | None = None):
         self._dataset, self._convert, self._kept = dataset, convert, []
+        self.failure: UserError | None = None
         self.label_counts, self.shares = np.zeros(256, np.int64), dataset.shares
         room, full = free_memory() // 4 if limit is None else limit, False
         for image, labels in read_each(dataset, convert, progress):
@@ -43,7 +46,13 @@ class Samples:
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= i < len(self):
             raise IndexError(i)
-        return self._kept[i] if i < len(self._kept) else self._convert(*self._dataset.load(i))
+        if i < len(self._kept):
+            return self._kept[i]
+        try:
+            return self._convert(*self._dataset.load(i))
+        except UserError as error:
+            self.failure = error
+            raise
 
 
 def free_memory() -> int:

@@ -7,7 +7,7 @@ the recipe has them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,7 @@ def _dataset(options: PreviewOptions) -> data.Dataset:
 def preview(dataset: data.Dataset, augmentation: data.Augmentation, options: PreviewOptions) -> np.ndarray:
     """RGB uint8: a row per photo or change: with its mask as it is, and as drawn `options.draws` times."""
     size = (224, 224)
+    augmentation = replace(augmentation, mirrored=dataset.mirrored)
     samples, colors = pipeline.cache(dataset, size, zoom=augmentation.zoom), pictures.class_colors(dataset)
     if options.each:
         kinds = {kind: alone for kind in KINDS if (alone := augmentation.only(kind))}

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     with Review(Path(options.data_dir)) as review:
         print(f"{review.summary()}\n")
         page.serve(review, options.port)
-        print(f"{review.summary()}\nNext: python -m keras_models.train extremec3 --data-dir {options.data_dir}")
+        print(f"{review.summary()}\nNext: python -m keras_models.train pocketnet_m --data-dir {options.data_dir}")
     return 0
 
 
@@ -69,7 +69,7 @@ class Review:
             raise UserError(f"{root} holds no photo in images/ with a mask of the same name in masks/.")
         entries = self._read()
         self.file = self._open()
-        self.listed: dict[str, list[str]] = {split: [] for split in SPLITS}
+        self.split: dict[str, str] = {}  # of each photo, also of those discarded
         self.divided = False  # into tenths, for want of lists
         self.stacks: dict[str, list[dict]] = {}
         self.changed: list[str] = []  # names in the order of the actions, for windows that ask what is new
@@ -77,8 +77,8 @@ class Review:
         self.versions: dict[str, int] = {}  # how often each mask was changed
         for entry in entries:
             self._take(entry)
-        self._list_new_photos(there)
-        names = sorted({name for listed in self.listed.values() for name in listed} & set(there))
+        behind = self._find_splits(there)
+        names = sorted(set(self.split) & set(there))
         self.confidence = _confidence(root / "confidence.csv")
         names.sort(key=lambda name: self.confidence.get(name, 2))
         self.dataset = of_folder(root, root.name, names)
@@ -91,7 +91,8 @@ class Review:
         ]
         if self.labelled:
             self.classes.append({"label": VOID, "name": "void", "color": [255, 255, 255]})
-        self._write_lists()
+        if behind:
+            self._write_lists()
 
     def __enter__(self) -> Review:
         return self
@@ -215,8 +216,7 @@ class Review:
     def _take(self, entry: dict) -> None:
         """Let an entry of the list take effect in memory."""
         if "listed" in entry:
-            for split, names in entry["listed"].items():
-                self.listed[split] += names
+            self.split |= {name: split for split, names in entry["listed"].items() for name in names}
             self.divided = entry["divided"]
             return
         name = entry["photo"]
@@ -233,27 +233,35 @@ class Review:
             self.versions[name] = self.versions.get(name, 0) + 1
         self.changed.append(name)
 
-    def _list_new_photos(self, there: list[str]) -> None:
-        """Note the split of every photo not seen before: once it is discarded, no list has it."""
-        known = {name for names in self.listed.values() for name in names}
-        unknown = {stem: None for stem in there if stem not in known}
-        lists = lists_of(self.root)
-        if lists and not self.divided:
-            new = {split: [name for name in names if name in unknown] for split, names in lists.items()}
-        else:  # there were no lists when the review began; those there are now are its own
-            new = divide(list(unknown))
-        new = {split: names for split, names in new.items() if names}
-        if new:
-            entry = {"time": page.now(), "listed": new, "divided": self.divided or not lists}
-            self._append(entry)
-            self._take(entry)
+    def _find_splits(self, there: list[str]) -> bool:
+        """Find the split of every photo, and note it: once one is discarded, no list has it.
+
+        What the lists say holds, whoever changed them since; of what they lack only discarded photos are remembered.
+        Returns whether the lists are behind: they lack new photos, or have discarded ones.
+        """
+        noted, lists = self.split, lists_of(self.root)
+        listed = {name: split for split, names in lists.items() for name in names}
+        discarded = {name for name in noted if self._verdict(name) == "discard"}
+        kept = {name: noted[name] for name in there if name in noted and (not lists or name in discarded)}
+        new = {}
+        if not lists or self.divided:  # there were none when the review began; those there are now are its own
+            divided = divide([name for name in there if name not in noted and name not in listed])
+            new = {name: split for split, names in divided.items() for name in names}
+        found = kept | listed | new
+        self.split = {name: found[name] for name in dict.fromkeys([*noted, *found]) if name in found}
+        changed = {name: split for name, split in self.split.items() if noted.get(name) != split}
+        if changed:
+            entry = {split: [name for name, its in changed.items() if its == split] for split in SPLITS}
+            self._append({"time": page.now(), "listed": entry, "divided": self.divided or not lists})
+            self.divided = self.divided or not lists
+        return bool(lists) and (bool(new) or not discarded.isdisjoint(listed))
 
     def _write_lists(self) -> None:
         """The splits without what is discarded; as long as nothing is, a folder without lists stays without."""
         has_lists = any((self.root / f"{split}.txt").is_file() for split in SPLITS)
-        if has_lists or any(self._verdict(name) == "discard" for name in self.index):
-            kept = {s: [n for n in names if self._verdict(n) != "discard"] for s, names in self.listed.items()}
-            folder.write_lists(self.root, kept)
+        kept = {name: split for name, split in self.split.items() if self._verdict(name) != "discard"}
+        if has_lists or len(kept) < len(self.split):
+            folder.write_lists(self.root, {split: [n for n, its in kept.items() if its == split] for split in SPLITS})
 
     def _holds_labels(self) -> bool:
         """Whether the masks hold labels, and 255 for void; else they hold 0, and 255 for the foreground."""
