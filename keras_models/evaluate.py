@@ -114,6 +114,8 @@ class Tally:
                 f"{dataset.title} has {self.classes} ({_listed(dataset.class_names)}). Train a network on this kind of "
                 "data."
             )
+        if self.classes > 2:
+            km.models.require_same_order(network.name, network.class_names, dataset.title, dataset.class_names)
         self.confusion = np.zeros((self.classes, self.classes), np.int64)
         self.foreground_iou, self.boundary_iou, self.boundary_f_score, self.image_iou = [], [], [], []
 
@@ -261,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
         example="python -m keras_models.evaluate runs/extremec3-20260101-120000 --dataset eg1800 --data-dir eg1800",
     )
     command.load_keras()
-    name = options.dataset or ("folder" if options.data_dir else "drawings")
+    name = data.kind_of(options.dataset, options.data_dir)
     for model in filter(None, (*options.models, options.against)):
         if Path(model).suffix != ".tflite":
             km.models.find(model)

@@ -10,7 +10,7 @@ import importlib
 import json
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +83,16 @@ def reading(path: Path) -> Iterator[None]:
         raise
     except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error!r}. Mend it, or move the model away from it.") from error
+
+
+def require_same_order(one: str, names: Sequence[str], other: str, others: Sequence[str]) -> None:
+    """UserError when a class of both lists stands for another label in each; `one` and `other` say whose they are."""
+    for label, name in enumerate(names):
+        if name in others and others.index(name) != label:
+            raise UserError(
+                f"{name} is label {label} of {one} and {others.index(name)} of {other}: the classes stand in another "
+                f"order. {one}: {', '.join(names)}; {other}: {', '.join(others)}."
+            )
 
 
 def load(source: str | Path, input_size: tuple[int, int] | None = None) -> keras.Model:

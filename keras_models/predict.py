@@ -20,7 +20,7 @@ import numpy as np
 import keras_models as km
 from keras_models import command, data, pictures
 from keras_models.command import UserError, option
-from keras_models.data.images import IMAGE_SUFFIXES
+from keras_models.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
 from keras_models.masks import FILLS, alpha, blend, blurred, cover, fill_contours, foreground, labels_at, softmax
 from keras_models.smoothing import SHARE, Smoothing
 
@@ -100,7 +100,7 @@ def _output_of(options: PredictOptions, camera: bool) -> Path:
         if output.exists() and not output.is_dir():
             raise UserError(f"{output} is a file. The results of a folder go into a folder.")
     else:
-        suffix = ".png" if options.effect == "mask" else source.suffix
+        suffix = _suffix_of_result(source, options.effect)
         output = Path(options.output or f"{source.stem}-{options.effect}{suffix}")
         if not cv2.haveImageWriter(str(output)):
             raise UserError(
@@ -185,7 +185,7 @@ def _photos(network: Predictor, options: PredictOptions, view: View, output: Pat
     paths = [path for path in sorted(Path(options.input).iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise UserError(f"{options.input} holds no photo ({', '.join(IMAGE_SUFFIXES)}).")
-    results = [output / (f"{path.stem}.png" if options.effect == "mask" else path.name) for path in paths]
+    results = [output / f"{path.stem}{_suffix_of_result(path, options.effect)}" for path in paths]
     clashes = sorted({path.name for path in results if results.count(path) > 1})
     if clashes:
         raise UserError(f"Several photos would become {', '.join(clashes[:3])}: give each photo a name of its own.")
@@ -204,6 +204,11 @@ def _photos(network: Predictor, options: PredictOptions, view: View, output: Pat
     if broken:
         raise UserError("\n  ".join([f"{len(broken)} photos were left out:", *broken]))
     return 0
+
+
+def _suffix_of_result(photo: Path, effect: str) -> str:
+    """The photo's own, but for masks, which are PNG, and for HEIC, which OpenCV cannot write."""
+    return ".png" if effect == "mask" else ".jpg" if photo.suffix.lower() in HEIC_SUFFIXES else photo.suffix
 
 
 def _video(network: Predictor, options: PredictOptions, view: View, output: Path) -> int:

@@ -7,6 +7,7 @@ their weights. The result knows far more than new weights do, and is trained on:
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,9 @@ class PruneOptions:
     model: str = option(positional=True, metavar="MODEL", help="a preset, run folder or .keras file")
     network: str = option(positional=True, metavar="NETWORK", help="the narrower network's name")
     output: str = option("runs/pruned", metavar="DIR", help="the folder to write: model.keras and its card.json")
-    dataset: str = option("drawings", metavar="KIND", help="which kind of dataset --data-dir holds")
+    dataset: str | None = option(
+        None, metavar="KIND", help="kind of dataset (default: folder with --data-dir, else drawings)"
+    )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     photos: int = option(PHOTOS, least=1, help="how many of its training photos channels are chosen by")
 
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     from keras_models import data, models, registry
     from keras_models.training import provenance
 
+    options = dataclasses.replace(options, dataset=data.kind_of(options.dataset, options.data_dir))
     try:
         network = registry.network(options.network)
         with command.whole_folder(options.output) as folder:

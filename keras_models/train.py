@@ -27,7 +27,9 @@ class TrainOptions:
     """The command's flags. `changes` are the numbers of the recipe that flags replace, in every stage that has them."""
 
     network: str | None = option(None, positional=True, metavar="NETWORK", help="a name, or package.module:function")
-    dataset: str = option("drawings", metavar="KIND", help="which kind of dataset --data-dir holds")
+    dataset: str | None = option(
+        None, metavar="KIND", help="kind of dataset (default: folder with --data-dir, else drawings)"
+    )
     data_dir: str | None = option(None, metavar="DIR", help="the dataset's folder")
     cache_gb: float | None = option(
         None, least=0, help="photos kept in memory, others are read again (default: a quarter of it)"
@@ -63,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     command.load_keras()
     if options.resume:
         return resume(options)
+    options = dataclasses.replace(options, dataset=data.kind_of(options.dataset, options.data_dir))
     recipe = choose_recipe(options)
     if options.print_recipe:
         print(json.dumps(to_json(recipe), indent=2))
@@ -90,7 +93,6 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     """Train by `recipe` into the new run folder `folder`."""
     import keras
 
-    from keras_models import models
     from keras_models.training import loop, runs
     from keras_models.training.spread import ALONE, begin
 
@@ -104,11 +106,7 @@ def train(options: TrainOptions, recipe: Recipe, folder: Path) -> int:
     spread = begin() if options.distribute else ALONE
     keras.utils.set_random_seed(options.seed)
     plan = dataclasses.replace(_plan(options, recipe, training, validation), spread=spread)
-    if options.weights:
-        try:
-            print(models.transfer(models.load(options.weights), plan.stages[0][1], title=options.weights))
-        except ValueError as error:
-            raise UserError(str(error)) from error
+    _begin_with_weights(options, plan)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file. --output must name a folder.")
     with runs.locked(folder) if spread.rank == 0 else contextlib.nullcontext():
@@ -155,6 +153,8 @@ def resume(options: TrainOptions) -> int:
         began = dataclasses.replace(began, changes=began.changes | options.changes)
         keras.utils.set_random_seed(began.seed)
         plan = dataclasses.replace(_plan(began, recipe, training, validation), spread=spread)
+        if state is None:  # stopped before its first epoch had ended
+            _begin_with_weights(began, plan)
         if spread.rank:
             return _run(loop.run, plan, began, folder)
         changed = {"options": plan.facts["options"], "recipe": to_json(recipe)}
@@ -177,7 +177,7 @@ def _load(options: TrainOptions) -> tuple[data.Dataset, data.Dataset]:
     training = data.load(options.dataset, options.data_dir, "train")
     validation = data.load(options.dataset, options.data_dir, "val")
     if options.dataset == "drawings":
-        print("No dataset given: training on the built-in drawings. They show the road; they are no photos of people.")
+        print("Training on the built-in drawings: no data was given. They show the road; they are no photos of people.")
     if len(training.class_names) > 2:
         print(f"{len(training.class_names)} classes: {', '.join(training.class_names)}")
     if training.note:
@@ -216,6 +216,17 @@ def _plan(options: TrainOptions, recipe: Recipe, training: data.Dataset, validat
         limit,
         augment_on=options.augment_on,
     )
+
+
+def _begin_with_weights(options: TrainOptions, plan) -> None:
+    """Give the first stage's network the weights that --weights names, if any."""
+    from keras_models import models
+
+    if options.weights:
+        try:
+            print(models.transfer(models.load(options.weights), plan.stages[0][1], title=options.weights))
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
 
 def _run(run, plan, options: TrainOptions, folder: Path) -> int:

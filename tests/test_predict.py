@@ -2,10 +2,12 @@
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from benchmarks import edges
 from keras_models import masks, predict
+from keras_models.data import drawings
 from keras_models.data.datasets import Dataset
 from keras_models.models import Predictor
 from keras_models.smoothing import SHARE, Smoothing
@@ -138,3 +140,14 @@ def test_the_device_side_fills_the_same_pixels(regions):
     np.testing.assert_allclose(1 - filled[..., 0], predict.fill_contours(foreground, regions=regions), atol=1e-6)
     assert (filled[..., 0] < probability[..., 0]).sum() > 20
     np.testing.assert_allclose(filled.sum(-1), 1, atol=1e-5)
+
+
+def test_what_is_made_of_a_heic_photo_is_a_jpeg(tmp_path, monkeypatch):
+    heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif: pip install 'pocketseg[heic]'")
+    (tmp_path / "photos").mkdir()
+    heif.from_pillow(PIL.Image.fromarray(drawings.draw(1)[0])).save(tmp_path / "photos" / "a.heic")
+    predict.main(["pocketnet-s", str(tmp_path / "photos"), "--effect", "blur", "-o", str(tmp_path / "out")])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jpg"]
+    monkeypatch.chdir(tmp_path)
+    predict.main(["pocketnet-s", "photos/a.heic"])
+    assert (tmp_path / "a-overlay.jpg").is_file()

@@ -224,18 +224,30 @@ def test_distillation_of_one_logit_is_the_cross_entropy_less_the_teachers_entrop
     assert float(losses.consistency(target, found)) == pytest.approx(float(expected), rel=1e-4)
 
 
+PEOPLE = ("background", "person")
+
+
+def test_a_teacher_whose_classes_stand_in_another_order_is_refused(tmp_path):
+    registry.network("pocketnet_s").build(3, 64).save(tmp_path / "model.keras")
+    (tmp_path / "card.json").write_text('{"classes": {"names": ["background", "shirt", "skirt"]}}')
+    stage, model = dataclasses.replace(STAGE, teacher=str(tmp_path)), registry.network("pocketnet_s").build(3, 64)
+    stages.teacher_of(stage, model, ("background", "shirt", "skirt"))
+    with pytest.raises(UserError, match=r"shirt is label 1 of .* and 2 of the data"):
+        stages.teacher_of(stage, model, ("background", "skirt", "shirt"))
+
+
 def test_a_teacher_sees_photos_at_its_own_size_and_one_of_other_classes_is_refused(tmp_path):
     path = str(tmp_path / "s.keras")
     teacher = registry.network("pocketnet_s").build(1, 64)
     teacher.save(path)
     stage = dataclasses.replace(STAGE, teacher=path)
     photos = np.random.default_rng(0).integers(0, 256, (2, 96, 32, 3)).astype("uint8")
-    found = stages.teacher_of(stage, registry.network("pocketnet_m").build(1, (96, 32)))(photos)
+    found = stages.teacher_of(stage, registry.network("pocketnet_m").build(1, (96, 32)), PEOPLE)(photos)
     own = teacher.predict_on_batch(np.stack([cv2.resize(photo, (64, 64)) for photo in photos]))
     assert found.shape == (2, 96, 32, 1) and found.dtype == np.float32
     assert found[..., 0] == pytest.approx(np.stack([cv2.resize(each, (32, 96)) for each in own]), abs=1e-4)
     with pytest.raises(UserError, match=r"s.keras gives 1 channel.* pocketnet_m 3:.*background, "):
-        stages.teacher_of(stage, registry.network("pocketnet_m").build(3, 64))
+        stages.teacher_of(stage, registry.network("pocketnet_m").build(3, 64), PEOPLE)
 
 
 @pytest.mark.parametrize(("given", "wanted"), [(1, 2), (2, 1)])
@@ -244,7 +256,7 @@ def test_a_foreground_in_one_channel_and_in_two_teach_each_other(given, wanted, 
     (teacher := registry.network("pocketnet_s").build(given, 64)).save(path)
     photos = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("uint8")
     stage = dataclasses.replace(STAGE, teacher=path)
-    found = stages.teacher_of(stage, registry.network("pocketnet_m").build(wanted, 64))(photos)
+    found = stages.teacher_of(stage, registry.network("pocketnet_m").build(wanted, 64), PEOPLE)(photos)
     assert found.shape == (2, 64, 64, wanted)
     probabilities = [masks.foreground(logits) for logits in (found, teacher.predict_on_batch(photos))]
     assert np.allclose(*probabilities, atol=1e-4) and np.ptp(probabilities[0]) > 1e-3

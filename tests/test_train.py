@@ -140,12 +140,12 @@ def test_a_resumed_run_with_dropout_is_equal_to_an_unbroken_one(folder, tmp_path
     assert "another than when the run began" not in capsys.readouterr().out
 
 
-def in_two_stages(folder):
-    """A plan of two stages of two epochs at two sizes, the seed set anew as each start of the command does."""
+def in_three_stages(folder):
+    """A plan of stages of two epochs at growing sizes, the seed set anew as each start of the command does."""
     keras.utils.set_random_seed(5)
     [pocket] = registry.network("tests.test_train:net_with_dropout").recipes["pocket"].stages
     stages = []
-    for size in (16, 24):
+    for size in (16, 24, 32):
         stage = dataclasses.replace(pocket.lasting(2), batch_size=4, input_size=(size, size))
         stages.append((stage, registry.network("tests.test_train:net_with_dropout").build(2, (size, size))))
     training, validation = (data.load("folder", folder, split) for split in ("train", "val"))
@@ -153,18 +153,18 @@ def in_two_stages(folder):
 
 
 @pytest.mark.parametrize(("stage", "epoch"), [(1, 2), (2, 1)], ids=["at the boundary", "behind it"])
-def test_a_run_resumed_across_two_stages_is_equal_to_an_unbroken_one(folder, tmp_path, monkeypatch, stage, epoch):
+def test_a_run_resumed_across_stages_is_equal_to_an_unbroken_one(folder, tmp_path, monkeypatch, stage, epoch):
     for name in ("unbroken", "broken"):
         (tmp_path / name).mkdir()
-    loop.run(in_two_stages(folder), tmp_path / "unbroken")
+    loop.run(in_three_stages(folder), tmp_path / "unbroken")
     with stopping_after(monkeypatch, epoch, stage), pytest.raises(Stopped):
-        loop.run(in_two_stages(folder), tmp_path / "broken")
-    loop.run(in_two_stages(folder), tmp_path / "broken")
+        loop.run(in_three_stages(folder), tmp_path / "broken")
+    loop.run(in_three_stages(folder), tmp_path / "broken")
     ours, theirs = (runs.read_checkpoint(tmp_path / name) for name in ("broken", "unbroken"))
     for row in (*ours["history"], *theirs["history"]):
         del row["seconds"]
     assert ours["history"] == theirs["history"]
-    assert [(row["stage"], row["epoch"]) for row in ours["history"]] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert [(row["stage"], row["epoch"]) for row in ours["history"]] == [(s, e) for s in (1, 2, 3) for e in (1, 2)]
     for kind in ("model", "optimizer", "best_model"):
         for a, b in zip(ours[kind], theirs[kind], strict=True):
             np.testing.assert_array_equal(a, b)
@@ -218,8 +218,10 @@ def net_with_norm(image, classes):
     return keras.layers.UpSampling2D(2, name="up")(x)
 
 
-def test_ctrl_c_in_the_first_epoch_can_be_resumed(options, tmp_path, monkeypatch, capsys):
-    run = tmp_path / "run"
+def test_ctrl_c_in_the_first_epoch_can_be_resumed(options, whole, tmp_path, monkeypatch, capsys):
+    run, began = tmp_path / "run", tmp_path / "began.keras"
+    shutil.copy(whole / "model.keras", began)
+    options = [*options, "--weights", str(began)]
 
     def interrupt(*_):
         raise Stopped
@@ -228,9 +230,40 @@ def test_ctrl_c_in_the_first_epoch_can_be_resumed(options, tmp_path, monkeypatch
         patch.setattr(loop.EndOfEpoch, "on_epoch_begin", interrupt)
         assert train.main([*options, "--output", str(run)]) == 130
     resume = capsys.readouterr().out.rpartition("keras_models.train ")[2].split()
+    starts, fit = [], keras.Model.fit
+    monkeypatch.setattr(
+        keras.Model, "fit", lambda self, *a, **k: [starts.append(self.get_weights()), fit(self, *a, **k)]
+    )
     with stopping_after(monkeypatch, 1):
         assert train.main(resume) == 130
     assert len(rows(run)) == 1
+    for start, trained in zip(starts[0], models.load(began).get_weights(), strict=True):
+        np.testing.assert_array_equal(start, trained)
+    began.unlink()
+    behind = provenance.of_run(run, json.loads((run / "run.json").read_text()))["began_from"]
+    assert behind == {"name": "began.keras"}  # which is all that is left of it
+
+
+def test_photos_that_go_away_during_the_training_are_named(options, folder, tmp_path, monkeypatch):
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(folder, photos)
+    options = [str(photos) if option == str(folder) else option for option in options]
+
+    def pull_the_plug(*_):
+        (photos / "images").rename(tmp_path / "gone")
+
+    monkeypatch.setattr(loop.EndOfEpoch, "on_epoch_begin", pull_the_plug)
+    with pytest.raises(UserError, match=rf"Cannot read .*images.*\n.*--resume {run}"):
+        train.main([*options, "--cache-gb", "0", "--output", str(run)])
+
+
+def test_a_folder_of_photos_needs_no_kind(folder, capsys):
+    with pytest.raises(UserError, match="has no recipe 'none'"):
+        train.main(["pocketnet_m", "--data-dir", str(folder), "--recipe", "none"])
+    assert train.main(["pocketnet_m", "--data-dir", str(folder), "--print-recipe"]) == 0
+    assert json.loads(capsys.readouterr().out)["stages"][0]["epochs"] > 20  # the network's own, not the drawings'
+    with pytest.raises(UserError, match=f"What kind of dataset is {folder}"):
+        data.load("drawings", folder)
 
 
 def test_a_resumed_run_says_that_the_photos_are_others(options, folder, tmp_path, monkeypatch):

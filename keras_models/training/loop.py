@@ -118,7 +118,7 @@ def check_fits(stage: Stage, model: keras.Model, training: data.Dataset) -> None
         )
     loss_of(with_class_weights(stage, np.ones(256, np.int64), max(classes, channels)).loss)  # says what does not fit
     if stage.teacher:
-        teacher_of(stage, model)
+        teacher_of(stage, model, class_names(stage, training))
 
 
 def run(plan: Plan, folder: Path) -> list[dict]:
@@ -171,20 +171,22 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
     )
     if batch_size % plan.spread.devices:
         raise UserError(f"--batch-size {batch_size} cannot be divided among {plan.spread.devices} devices.")
+    # Dropout's seeds follow from the stage, not from what was drawn before it: a resumed run draws the same.
+    keras.utils.set_random_seed(int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0]))
     with plan.spread.building():
         trained = models.copy(network, plan.precision, kinds=faster.kinds())
         fitted = compiled(trained, stage, steps, plan.precision)
     end = EndOfEpoch(folder, number, stage.epochs, network, trained, classes, history)
     end.spread = plan.spread
-    end.validation = pipeline.evaluation_batches(plan.validation, batch_size=16, **sizes)
+    end.validation = pipeline.evaluation_batches(plan.validation, batch_size=16, limit=plan.cache_bytes, **sizes)
     first_epoch = 0 if state is None else end.restore(state, fitted)
     options = {
         "batch_size": batch_size,
-        "augmentation": dataclasses.replace(stage.augmentation, mirrored=plan.validation.mirrored),
+        "augmentation": dataclasses.replace(stage.augmentation, mirrored=plan.training.mirrored),
         "seed": plan.seed * 1000 + number,
         "first_epoch": first_epoch,
         "heads": len(fitted.outputs),
-        "teacher": teacher_of(stage, network) if stage.teacher else None,
+        "teacher": teacher_of(stage, network, class_names(stage, plan.training)) if stage.teacher else None,
     }
     if plan.augment_on == "device":
         batches = on_device.training_batches(samples, **options, **sizes)
@@ -198,16 +200,24 @@ def _run_stage(plan: Plan, number: int, samples, folder: Path, state: dict | Non
             **sizes,
         )
     if first_epoch < stage.epochs:
-        with plan.spread.fitting():
-            fitted.fit(
-                batches,
-                initial_epoch=first_epoch,
-                epochs=stage.epochs,
-                steps_per_epoch=steps,
-                callbacks=[end],
-                shuffle=False,
-                verbose=1 if sys.stdout.isatty() else 0,
-            )
+        try:
+            with plan.spread.fitting():
+                fitted.fit(
+                    batches,
+                    initial_epoch=first_epoch,
+                    epochs=stage.epochs,
+                    steps_per_epoch=steps,
+                    callbacks=[end],
+                    shuffle=False,
+                    verbose=1 if sys.stdout.isatty() else 0,
+                )
+        except Exception as error:
+            if samples.failure is None:
+                raise
+            raise UserError(
+                f"{samples.failure}\nEvery finished epoch is kept. With the photos in place again, go on: "
+                f"python -m keras_models.train --resume {folder}"
+            ) from error
     network.set_weights(end.best_weights)
     return end.rows
 

@@ -29,12 +29,14 @@ def behind(model: str | None) -> dict | None:
 def of_run(folder: Path, run: dict) -> dict:
     """How long a finished run took, by which command and recipe, and from what it began; `run`: its run.json."""
     history = runs.read_history(folder)
+    weights = run["options"].get("weights")
+    gone = weights and weights not in models.preset_names() and not Path(weights).exists()
     return {
         "epochs": len(history),
         "training_hours": round(sum(row["seconds"] for row in history) / 3600, 2),
         "command": _command(run["options"]),
         "recipe": run["recipe"] | {"stages": [_portable(stage) for stage in run["recipe"]["stages"]]},
-        "began_from": behind(run["options"].get("weights")),
+        "began_from": {"name": Path(weights).name} if gone else behind(weights),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import keras
@@ -99,12 +99,12 @@ def _auxiliary_loss(auxiliary: recipes.Auxiliary):
     return loss
 
 
-def teacher_of(stage: Stage, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+def teacher_of(stage: Stage, model: keras.Model, class_names: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
     """The stage's teacher: float32 logits at the output size of `model` of uint8 RGB photos (batch, height, width, 3).
 
     It looks at the photos at its own size, whatever theirs: a network sees best at the size it was trained for.
     A foreground's one channel and the two of background and foreground teach each other. UserError where it has
-    other classes than `model`.
+    other classes than `model`, or those of the data, `class_names`, in another order.
     """
     teacher, size, channels = models.predictor(stage.teacher), model.output_shape[1:3], model.output_shape[-1]
     alone = threading.Lock()  # batches may be made by several threads
@@ -122,6 +122,8 @@ def teacher_of(stage: Stage, model: keras.Model) -> Callable[[np.ndarray], np.nd
             f"{stage.teacher} gives {taught} channel(s) of logits, {model.name} {channels}: a teacher needs the same "
             f"classes. Its own are: {', '.join(teacher.class_names[:6])}."
         )
+    if taught > 2:
+        models.require_same_order(stage.teacher, teacher.class_names, "the data", class_names)
     return logits
 
 
