@@ -48,18 +48,16 @@ def main(argv: list[str] | None = None) -> None:
     if unknown := set(options.networks) - set(names()):
         raise UserError(f"Unknown networks. Valid names: {', '.join(names())}. Received: {', '.join(unknown)}")
     path = machine.RESULTS / "deploy.json"
-    rows = (
-        {row["network"]: row for row in json.loads(path.read_text(encoding="utf-8"))["networks"]}
-        if path.is_file()
-        else {}
-    )
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"networks": []}
+    rows = {row["network"]: row for row in found["networks"]}
+    here = machine.grown(found.get("machine"), ("tensorflow", "ai-edge-litert"))
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
         for row in pool.map(measure, options.networks or names()):
             print(json.dumps(row), flush=True)
             rows[row["network"]] = row
-            machine.write("deploy", {"networks": [rows[name] for name in names() if name in rows]})
+            machine.write("deploy", {"networks": [rows[name] for name in names() if name in rows]}, here)
 
 
 def becomes_int8(name: str) -> bool:

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 from keras_models import command
+from keras_models.command import UserError
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "opencv-python-headless")
+TIMING = ("processor", "cores", "ai-edge-litert")  # what milliseconds depend on
 
 
 def describe() -> dict:
@@ -30,9 +32,25 @@ def describe() -> dict:
     }
 
 
-def write(name: str, result: dict) -> Path:
-    """Write `results/NAME.json` with the machine beside the figures."""
+def grown(before: dict | None, same: tuple[str, ...] = ()) -> dict:
+    """The machine of a result that keeps figures of `before`, with the first and the last day.
+
+    UserError when one of its facts `same`, without which figures cannot be compared, is another now.
+    """
+    now = describe()
+    if before is None:
+        return now
+    if other := [f"{key} {before.get(key)}, now {now[key]}" for key in same if before.get(key) != now[key]]:
+        raise UserError(
+            f"The figures so far were measured elsewhere ({'; '.join(other)}). Move them away to begin anew."
+        )
+    first = before["date"].split(" to ")[0]
+    return before | {"date": first if first == now["date"] else f"{first} to {now['date']}"}
+
+
+def write(name: str, result: dict, machine: dict | None = None) -> Path:
+    """Write `results/NAME.json` with the machine beside the figures: this one, or the `grown` one of figures kept."""
     path = RESULTS / f"{name}.json"
-    command.write_text(path, json.dumps({"machine": describe(), **result}, indent=1) + "\n")
+    command.write_text(path, json.dumps({"machine": machine or describe(), **result}, indent=1) + "\n")
     print(f"wrote {path}")
     return path

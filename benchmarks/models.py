@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from keras_models import command
-from keras_models.command import option
+from keras_models.command import UserError, option
 
 FORMS = {
     "float32": ["--quantize", "float32"],
@@ -85,7 +85,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(*arguments) -> None:
-    subprocess.run([sys.executable, *map(str, arguments)], check=True, cwd=ROOT)
+    finished = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT)
+    if finished.returncode:
+        raise UserError(f"{arguments[0]} {arguments[1]} ended with {finished.returncode}; no table was written.")
 
 
 def _json(*arguments) -> dict:
@@ -96,4 +98,4 @@ def _json(*arguments) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -173,6 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     path = machine.RESULTS / "search.json"
     result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     rows = {row["name"]: row for row in result.get("rows", ())}
+    here = machine.grown(result.get("machine"), machine.TIMING if options.step == "time" else ())
     folder, protocol = Path(options.folder), result.get("protocol", {})
     files = {candidate: folder / f"{candidate.name}.tflite" for candidate in candidates}
     if options.step == "convert":
@@ -184,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     def keep(candidate: Candidate, found: dict) -> None:
         rows[candidate.name] = rows.get(candidate.name, facts(candidate)) | found
         everyone = sorted(rows.values(), key=lambda row: row.get("int8_ms", 0))
-        machine.write("search", {"protocol": protocol, "rows": everyone})
+        machine.write("search", {"protocol": protocol, "rows": everyone}, here)
 
     if options.step == "time":
         for candidate, median_ms in zip(ready, timed(list(ready.values())), strict=True):
@@ -205,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         inputs(options, list(ready), protocol, keep)
     if any("foreground_iou" in row for row in rows.values()):
         plot(list(rows.values()), machine.RESULTS / "search.png")
-    print(table({"protocol": protocol, "rows": list(rows.values()), "machine": machine.describe()}))
+    print(table({"protocol": protocol, "rows": list(rows.values()), "machine": here}))
     return 0
 
 

@@ -66,7 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     if len(ready) < len(names):
         print(f"without files, left out: {', '.join(sorted(set(names) - set(ready)))}")
     path = machine.RESULTS / "speed.json"
-    rows = {row["network"]: row for row in json.loads(path.read_text())["rows"]} if path.is_file() else {}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
+    rows = {row["network"]: row for row in found["rows"]}
+    here = machine.grown(found.get("machine"), () if options.arm else machine.TIMING)
     for name in ready:
         row = rows.get(name, {})
         if row.get("input_size") != list(sizes[name]):
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         rows[name] = row
         print(json.dumps(row), flush=True)
         order = sorted(rows, key=lambda name: registry.network(name).parameters)
-        machine.write("speed", {"reference": REFERENCE, "rows": [rows[name] for name in order]})
+        machine.write("speed", {"reference": REFERENCE, "rows": [rows[name] for name in order]}, here)
     return 0
 
 

@@ -85,6 +85,8 @@ def _require_writable(path: Path, field: dataclasses.Field) -> None:
         raise UserError(f"{flag} writes {', '.join(suffixes)}. Received: {path}")
     if path.is_dir():
         raise UserError(f"{path} is a folder; {flag} takes the name of a file.")
+    if path.suffix == ".json" and path.with_suffix(".tflite").is_file():
+        raise UserError(f"{path} is the place of the spec of {path.with_suffix('.tflite')}. Choose another {flag}.")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(f"Cannot write {path}: {folder} is no folder that can be written to. Choose another {flag}.")

@@ -34,6 +34,18 @@ def test_a_network_is_timed_once_in_all_its_forms(tmp_path, results, monkeypatch
     monkeypatch.setattr(speed, "measured", None)  # a second timing would fail
     speed.main(arguments)
     assert f"| {COARSE} | 32x32 | 33,178 |" in speed.table(result)
+    monkeypatch.setattr(machine, "describe", lambda: result["machine"] | {"processor": "another"})
+    with pytest.raises(UserError, match="now another"):
+        speed.main(arguments)
+
+
+def test_figures_that_are_kept_say_since_when(monkeypatch):
+    before = machine.describe() | {"date": "2026-01-02", "tensorflow": "1.0"}
+    assert machine.grown(before)["date"].startswith("2026-01-02 to ")
+    assert machine.grown(machine.grown(before)) == machine.grown(before)
+    assert machine.grown(before)["tensorflow"] == "1.0"
+    with pytest.raises(UserError, match=r"tensorflow 1\.0, now"):
+        machine.grown(before, ("tensorflow",))
 
 
 def test_networks_are_chosen_by_their_parameters_and_sized_by_what_they_take():

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from benchmarks import backbones
 from keras_models import models
+from keras_models.command import UserError
 from tests.small import looks_trained, photos
 from tflite import convert, graph, runtime
 from tflite.graph import Graph, Node, check, keras_layers, passes, rewrite
@@ -84,6 +85,7 @@ MODELS = {
     "resizing with bars": lambda x: layers.Resizing(20, 20, pad_to_aspect_ratio=True)(conv()(x)),
     "resizing cropped": lambda x: layers.Resizing(20, 20, crop_to_aspect_ratio=True)(conv()(x)),
     "padding behind an upsampling": padded_behind,
+    "an even kernel with holes": lambda x: layers.DepthwiseConv2D(2, dilation_rate=2, padding="same")(conv()(x)),
     "a separable convolution": lambda x: layers.SeparableConv2D(5, 3, depth_multiplier=2, activation="relu")(x),
     "layer normalisation": lambda x: layers.LayerNormalization()(conv()(x)),
     "group normalisation": lambda x: layers.GroupNormalization(2)(conv()(x)),
@@ -276,6 +278,37 @@ def test_channels_that_no_photo_reaches_do_not_make_the_file_unusable(tmp_path):
     path.write_bytes(content)
     found, expected = check.run_file(path, images / np.float32(255)), model.predict(images, verbose=0)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+def pointwise(name, source, kernel, bias, activation=None):
+    weights = {"kernel": np.asarray(kernel, "float64")[None, None], "bias": np.asarray(bias, "float64")}
+    return Node(name, "conv", (source,), (16, 16, len(bias)), {"activation": activation}, weights)
+
+
+def never_reached(weight):
+    """A large weight of a channel that is next to nothing, and a bias that then is the whole output."""
+    nodes = [
+        Node("image", "input", (), (16, 16, 3)),
+        pointwise("few", "image", [[0.5, 0], [0.3, 0], [0.2, 1e-9]], [0, 0], "relu"),
+        pointwise("large", "few", [[1e-3, 0], [0, weight]], [0, 1e-3]),
+        pointwise("out", "large", [[1000], [2000]], [0]),
+    ]
+    return Graph("net", nodes, "out")
+
+
+def test_a_weight_that_nothing_reaches_is_made_small_and_the_bias_stays(tmp_path):
+    network, images = never_reached(1e4), photos(8, (16, 16), seed=3)
+    path = tmp_path / "net.tflite"
+    content, repaired = repair.to_int8(network, images)
+    path.write_bytes(content)
+    assert np.abs(repaired.nodes["large"]["kernel"]).max() < 1e3
+    expected, found = graph.run(network, images / np.float32(255)), check.run_file(path, images / np.float32(255))
+    assert np.abs(found - expected).max() < 0.01 * expected.max()
+
+
+def test_a_repair_that_would_change_the_network_is_refused():
+    with pytest.raises(UserError, match=r"refuses the file for the layer .large.*% of the largest away"):
+        repair.to_int8(never_reached(1e8), photos(8, (16, 16), seed=3))
 
 
 def inner_of(layer):

@@ -12,9 +12,9 @@ import keras
 import pytest
 
 from keras_models import __main__ as pocketseg
-from keras_models import command
+from keras_models import command, evaluate
 from tests import small
-from tflite import graph, inspect, runtime
+from tflite import benchmark, graph, inspect, runtime
 from tflite.measure import contents, dataflow, delegates, page
 from tflite.quantize import converter
 
@@ -296,3 +296,10 @@ def test_a_shape_that_is_not_known_is_shown(tmp_path):
     assert found["input"] == "float32 ?x8x8x3"
     assert found["delegated"] == found["total"]
     assert "not known before the run" in next(iter(found["delegates"]["GPU delegate"]["leaves"]))
+
+
+@pytest.mark.parametrize("main", [inspect.main, benchmark.main, evaluate.main])
+def test_figures_do_not_take_the_place_of_a_spec(files, main):
+    with pytest.raises(ValueError, match="place of"):
+        main([str(files / "int8.tflite"), "--json", str(files / "int8.json")])
+    assert not (files / "int8.json").exists()

@@ -138,6 +138,24 @@ def test_the_report_names_the_layers(place, capsys):
     assert "head" in capsys.readouterr().out
 
 
+def test_a_report_does_not_take_the_place_of_the_spec(place, tmp_path):
+    arguments = ["--calibration", str(place / "photos"), "--report", str(tmp_path / "a.json")]
+    with pytest.raises(UserError, match="place of the spec"):
+        convert.main([str(place / "one.keras"), *arguments, "-o", str(tmp_path / "a.tflite")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_many_classes_have_room(place, tmp_path):
+    image, head = keras.Input((*SIZE, 3)), keras.layers.Conv2D(300, 1, name="head")
+    model = keras.Model(image, head(image))
+    head.set_weights([np.zeros((1, 1, 3, 300)), np.eye(300)[280]])
+    model.save(place / "many.keras")
+    segmenter = runtime.Segmenter(converted(place, "many", "--quantize", "float32"))
+    assert (segmenter.labels(photos(1, SIZE)[0]) == 280).all()
+    with pytest.raises(UserError, match="room for 256 classes"):
+        convert.main([str(place / "many.keras"), "--output", "labels", "--quantize", "float32"])
+
+
 class TestSecondEngine:
     """ai-edge-quantizer, where it is installed; without it, what it says."""
 

@@ -143,6 +143,8 @@ def main(argv: list[str] | None = None) -> int:
     output = Path(options.file or f"{_name(options.model, source)}-{options.quantize}.tflite")
     if output.suffix != ".tflite":
         raise UserError(f"The output must end in .tflite; its spec is written beside it. Received: {output}")
+    if options.report and Path(options.report).absolute() == output.with_suffix(".json").absolute():
+        raise UserError(f"{options.report} is the place of the spec of {output}. Choose another --report.")
     model = models.load(source, sides(options.input_size) if options.input_size else None)
     try:
         network = read(model)
@@ -160,14 +162,19 @@ def main(argv: list[str] | None = None) -> int:
     simple = rewrite.simplify(network, images)
     laid_out = rewrite.lay_out(simple, options.target) if integer else simple
     worst = max(worst, check.rewritten(bare, laid_out, seen, rewrite.steps(images, options.target)))
+    given = rewrite.give(laid_out, kind)
+    if unknown := sorted(set(options.keep_float) - set(given.nodes)):
+        close = difflib.get_close_matches(unknown[0], given.nodes, 5)
+        raise UserError(f"--keep-float: there is no layer {unknown[0]!r}. Near it: {', '.join(close) or 'none'}")
     tuning = None
     if plan:
         tuning = _tuning(options, plan, source, model, simple, images, output)
         simple = tuning.run()
         laid_out = rewrite.lay_out(simple, options.target) if integer else simple
+        given = rewrite.give(laid_out, kind)
     worst = max(worst, _check_float(laid_out, seen))
     print(f"the same function as in Keras, to {worst:.0e} of the largest value")
-    content, final = _content(options, rewrite.give(laid_out, kind), images)
+    content, final = _content(options, given, images)
     with command.whole_file(output) as file, command.whole_file(output.with_suffix(".json")) as spec_file:
         file.write_bytes(content)
         facts = spec.make(output.stem, source, model, runtime.load_interpreter(file), calibration)
@@ -198,6 +205,8 @@ def _kind(options: ConvertOptions, network: Graph) -> str:
             f"{network.name!r} gives {shape}; the conversion takes networks that give (height, width, classes) or "
             "(classes,)."
         )
+    if options.output == "labels" and shape[-1] > 256:
+        raise UserError(f"--output labels has room for 256 classes in uint8; {network.name!r} has {shape[-1]}.")
     if not passes.gives_probabilities(network):
         return options.output or "logits"
     if options.output == "logits":
@@ -249,7 +258,9 @@ def _tuning(options: ConvertOptions, plan, source: Path, model, simple, images, 
     stage = finetune.last_stage(source, model.name)
     material = finetune.load_material(model, training, validation, images, stage)
     names = (*training.names, *validation.names)
-    identity = repr((plan, spec.weights_digest(model), hashlib.sha256(repr(names).encode()).hexdigest(), options))
+    seen = None if images is None else images.tobytes()
+    began = plan, stage, spec.weights_digest(model), model.input_shape, names, seen
+    identity = hashlib.sha256(repr(began).encode()).hexdigest()
     return finetune.Tuning(simple, plan, material, output.with_name(f"{output.stem}-tuning"), identity)
 
 
@@ -268,9 +279,6 @@ def _check_engine(options: ConvertOptions) -> None:
 def _content(options: ConvertOptions, network: Graph, images) -> tuple[bytes, Graph]:
     """The file's bytes, by the engine that the options name, and the graph that they were made of."""
     io, mode = options.io or "uint8", "int8" if options.quantize == "qat" else options.quantize
-    if unknown := sorted(set(options.keep_float) - set(network.nodes)):
-        close = difflib.get_close_matches(unknown[0], network.nodes, 5)
-        raise UserError(f"--keep-float: there is no layer {unknown[0]!r}. Near it: {', '.join(close) or 'none'}")
     if options.engine == "tensorflow" and mode == "int8":
         return repair.to_int8(network, images, io, options.target, whole=options.quantize == "qat")
     if options.engine == "tensorflow":

@@ -70,7 +70,7 @@ def load_interpreter(path: str | Path, threads: int = 1, delegates: bool = True,
         raise ModelError(
             f"{path} is no TFLite model ({len(content)} bytes). Expected a .tflite that a converter wrote."
         )
-    module = _interpreter_module()
+    module = interpreter_module()
     options = {}
     if not delegates:
         resolvers = getattr(module, "OpResolverType", None) or module.experimental.OpResolverType
@@ -85,7 +85,8 @@ def load_interpreter(path: str | Path, threads: int = 1, delegates: bool = True,
     return interpreter
 
 
-def _interpreter_module():
+def interpreter_module():
+    """The first of the `INTERPRETERS` that is installed, imported. ModelError when none is."""
     for name in INTERPRETERS:
         try:
             return importlib.import_module(name)
@@ -193,6 +194,8 @@ def require_writable(*paths: str | Path | None) -> None:
             raise ModelError(
                 f"Cannot write {path}: it must be a file, in a folder that is there and may be written to."
             )
+        if path.suffix == ".tflite" or (path.suffix == ".json" and path.with_suffix(".tflite").is_file()):
+            raise ModelError(f"Cannot write {path}: it is the place of a model or its spec. Choose another name.")
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
@@ -404,11 +407,11 @@ class Segmenter:
         return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR).reshape(*image.shape[:2], -1)
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """uint8 (height, width) at the size of `image`: the most probable class of each pixel.
+        """The most probable class of each pixel: uint8 (above 256 classes uint16) (height, width), as large as `image`.
 
         Of a network with one logit it is the foreground where that is more probable than the spec's threshold.
         """
         probabilities = self.probabilities(image)
         if self.threshold is None:
-            return probabilities.argmax(axis=-1).astype(np.uint8)
+            return probabilities.argmax(axis=-1).astype(np.min_scalar_type(probabilities.shape[-1] - 1))
         return (probabilities[..., 1] > self.threshold).astype(np.uint8)

@@ -7,6 +7,8 @@ beside each other in memory: (height, width, channels) is (height, width / f, f 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tflite.graph.passes import is_pointwise
@@ -170,7 +172,8 @@ def _widen_depthwise(graph: Graph, node: Node) -> None:
     if node.shape[1] != width or multiplier != 1 or (columns > 1 and len(set(sides)) > 1):
         return
     # Along the width a kernel must step from one wide pixel to another.
-    step = node["dilation"][1] if columns > 1 else 0
+    dilation = node["dilation"][1] if columns > 1 else 0
+    step = math.gcd(dilation, sides[0])
     f = _widening(channels, width, step)
     if f == 1:
         return
@@ -181,7 +184,7 @@ def _widen_depthwise(graph: Graph, node: Node) -> None:
         kernel=np.tile(node["kernel"], (1, 1, f, 1)),
         bias=np.tile(node["bias"], f),
         padding=((top, bottom), (sides[0] // f, sides[1] // f)),
-        dilation=(node["dilation"][0], max(1, step // f)),
+        dilation=(node["dilation"][0], max(1, dilation // f)),
     )
     graph.replace(node, flat, wide, reshaped(graph.unique(f"{node.name}_narrow"), node.name, node.shape))
 

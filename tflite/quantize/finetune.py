@@ -201,7 +201,7 @@ class Tuning:
         if state["identity"] != self.identity:
             raise UserError(
                 f"{self.folder} holds an unfinished fine-tuning of another model, with other data or other options. "
-                "Repeat the command that began it, delete the folder, or choose another --output."
+                "Repeat the command that began it, delete the folder, or choose another --file."
             )
         print(f"going on in {self.folder} after epoch {state['epoch']} of stage {state['stage']}")
         return state
