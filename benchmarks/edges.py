@@ -76,9 +76,9 @@ def figures(predictor: models.Predictor, dataset: Dataset, progress=None) -> lis
         probability = foreground(predictor.logits(small[None])[0])
         each = (refined(probability, image, window) > 0.5 for window in WINDOWS)
         measured = [metrics.of_photo(labels, mask.astype(np.uint8), 2) for mask in each]
-        found.append([(photo.foreground_iou, photo.boundary_iou) for photo in measured])
-    means = np.mean(found, axis=0).tolist()
-    return [{"foreground_iou": whole, "boundary_iou": edge} for whole, edge in means]
+        found.append(measured)
+    means = [metrics.mean_figures(photos) for photos in zip(*found, strict=True)]
+    return [{key: each[key] for key in ("foreground_iou", "boundary_iou")} for each in means]
 
 
 def refining_ms() -> float:

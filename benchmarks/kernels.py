@@ -1,4 +1,4 @@
-"""Which operations gain from int8 on this machine? `python -m benchmarks.kernels` writes results/kernels.json.
+"""Which operations gain from int8 here? `python -m benchmarks.kernels` writes results/kernels-PROCESSOR.json.
 
 Each is timed as a chain of eight of its kind at ExtremeC3Net's commonest shapes, 56x56 with 18 and 56 channels, in
 float32 and int8 in turn on one thread, by LiteRT with XNNPACK.
@@ -6,16 +6,20 @@ float32 and int8 in turn on one thread, by LiteRT with XNNPACK.
 
 from __future__ import annotations
 
+import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import machine
+from keras_models import command
+from keras_models.command import option
 from tflite import benchmark
 
-LENGTH, RUNS = 8, 60
+LENGTH = 8
 SMALL, WIDE = (56, 56, 18), (56, 56, 56)
 
 KERNELS = {
@@ -71,8 +75,22 @@ def convert(function, shape: tuple, int8: bool) -> bytes:
     return converter.convert()
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class KernelsOptions:
+    """The command's flags."""
+
+    runs: int = option(60, least=1, help="timed runs of each operation, in float32 and int8 in turn")
+
+
+def main(argv: list[str] | None = None) -> int:
     """Measure, print and write."""
+    options = command.parse(
+        KernelsOptions,
+        argv,
+        program="python -m benchmarks.kernels",
+        description=__doc__,
+        example="python -m benchmarks.kernels --runs 200",
+    )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, (kind, size, dilation, shape) in KERNELS.items():
@@ -80,12 +98,14 @@ def main() -> None:
             function = chain(kind, size, dilation, shape)
             for file, int8 in zip(files, (False, True), strict=True):
                 file.write_bytes(convert(function, shape, int8))
-            floating, int8 = benchmark.measure([str(file) for file in files], threads=1, runs=RUNS, warmup=5)
+            floating, int8 = benchmark.measure([str(file) for file in files], threads=1, runs=options.runs, warmup=5)
             times = {k: v["min_ms"] * 1000 / LENGTH for k, v in (("float32", floating), ("int8", int8))}
             rows.append({"operation": name, "shape": list(shape), **times, "speed": times["float32"] / times["int8"]})
             print(f"{name:40s} {times['float32']:7.1f} us  {times['int8']:7.1f} us  {rows[-1]['speed']:.2f}x")
-    machine.write("kernels", {"protocol": "one thread, us per operation, the least of the runs", "rows": rows})
+    processor = "-".join(re.findall(r"[a-z0-9]+", machine.describe()["processor"].lower()))
+    machine.write(f"kernels-{processor}", {"protocol": "One thread, the least of the runs", "rows": rows})
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -8,6 +8,7 @@ convolution is trained. Without a limit the decoded photos are 21 GB and the log
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -15,12 +16,20 @@ import psutil
 
 from benchmarks import machine
 from keras_models import command, data, pictures
+from keras_models.command import option
 from keras_models.data import Augmentation, drawings, pipeline
 from keras_models.evaluate import evaluate
 from keras_models.models import Predictor
 
-PHOTOS, DRAWN, SIDE, STEPS, BATCH = 20_000, 64, 512, 20, 4
+DRAWN, SIDE, STEPS, BATCH = 64, 512, 20, 4
 CACHE_BYTES = 10**9
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """The command's flags."""
+
+    photos: int = option(20_000, least=DRAWN, help="how many photos")
 
 
 class Peak:
@@ -44,11 +53,11 @@ class Peak:
         self._thread.join()
 
 
-def make(root: Path) -> None:
+def make(root: Path, photos: int) -> None:
     """The set in the layout `folder`: `DRAWN` files of each kind, and links to them."""
     for kind in ("images", "masks"):
         (root / kind).mkdir()
-    for i in range(PHOTOS):
+    for i in range(photos):
         for kind, suffix in (("images", "jpg"), ("masks", "png")):
             path = root / kind / f"{i:05d}.{suffix}"
             if i >= DRAWN:
@@ -65,8 +74,15 @@ def _threshold(images):
     return images[..., :1].astype("float32") - 127
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     """Measure, print and write results/memory.json."""
+    options = command.parse(
+        MemoryOptions,
+        argv,
+        program="python -m benchmarks.memory",
+        description=__doc__,
+        example="python -m benchmarks.memory --photos 5000",
+    )
     network = keras.Sequential([keras.Input((SIDE, SIDE, 3)), keras.layers.Conv2D(1, 1)])
     network.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
     names, colors = ("background", "person"), [[0, 0, 0], [40, 200, 90]]
@@ -74,7 +90,7 @@ def main() -> None:
     warm = data.load("drawings").subset(range(16), "warm")
     evaluate(predictor, warm)
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder))
+        make(Path(folder), options.photos)
         everything, process = data.load("folder", folder, "all"), psutil.Process()
         start, began = process.memory_info().rss, time.perf_counter()
         with Peak(start) as evaluating:
@@ -85,13 +101,14 @@ def main() -> None:
             batches = pipeline.training_batches(samples, (SIDE, SIDE), (SIDE, SIDE), BATCH, Augmentation(), seed=0)
             network.fit(batches, steps_per_epoch=STEPS, verbose=0)
         ended = time.perf_counter()
-    assert figures["images"] == len(samples) == PHOTOS
+    assert figures["images"] == len(samples) == options.photos
+    protocol = f"{options.photos} photos of {SIDE}x{SIDE}, evaluated, then read once and {STEPS} steps of {BATCH}"
     print(f"evaluated: {evaluating.most / 1e9:.2f} GB above the start, {evaluated - began:.0f} s")
     print(f"trained on: {training.most / 1e9:.2f} GB above the start, {ended - evaluated:.0f} s")
     machine.write(
         "memory",
         {
-            "protocol": f"{PHOTOS} photos of {SIDE}x{SIDE}, evaluated, then read once and {STEPS} steps of {BATCH}",
+            "protocol": protocol,
             "backend": keras.backend.backend(),
             "cache_gb": CACHE_BYTES / 1e9,
             "start_gb": round(start / 1e9, 3),
@@ -101,7 +118,8 @@ def main() -> None:
             "training_seconds": round(ended - evaluated),
         },
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -5,8 +5,10 @@ Each table stands between `<!-- NAME -->` and `<!-- end -->` in its page and is 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import markdown
@@ -20,25 +22,46 @@ from benchmarks.search import table as search_table
 from benchmarks.sets import in_words
 from benchmarks.speed import table as speed_table
 from keras_models import command, models, registry
+from keras_models.command import UserError, option
 from keras_models.evaluate import main_figure, without_background
 from keras_models.papers.report import as_markdown
 
 ROOT = Path(__file__).parents[1]
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class ReportOptions:
+    """The command's flags."""
+
+    pages: tuple[str, ...] = option(
+        (), positional=True, metavar="PAGE", help="README.md or docs/PAGE.md (default: all)"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
     """Fill every table whose results are there; a marker without results is an error."""
-    for page, tables in PAGES.items():
+    options = command.parse(
+        ReportOptions,
+        argv,
+        program="python -m benchmarks.report",
+        description=__doc__,
+        example="python -m benchmarks.report docs/results.md",
+    )
+    if unknown := set(options.pages) - set(PAGES):
+        raise UserError(f"Unknown pages. Valid names: {', '.join(PAGES)}. Received: {', '.join(sorted(unknown))}")
+    for page in options.pages or PAGES:
+        tables = PAGES[page]
         text = (ROOT / page).read_text(encoding="utf-8")
         for name, table in tables.items():
             block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
             if len(block.findall(text)) != 1:
-                raise SystemExit(f"{page} needs the markers of the table {name!r} exactly once.")
+                raise UserError(f"{page} needs the markers of the table {name!r} exactly once.")
             start, end = block.search(text).span()
             before, after = block.search(text).groups()
             text = f"{text[:start]}{before}{table()}\n{after}{text[end:]}"
         command.write_text(ROOT / page, text)
         print(f"wrote {page}")
+    return 0
 
 
 def _read(name: str) -> dict:
@@ -256,16 +279,16 @@ def people() -> str:
 
 
 def kernels() -> str:
-    """What int8 gains per kind of operation."""
-    result = _read("kernels")
-    rows = [
-        [row["operation"], f"{row['float32']:.0f} us", f"{row['int8']:.0f} us", f"{row['speed']:.2f}"]
-        for row in result["rows"]
-    ]
-    return (
-        markdown.table(["operation", "float32", "int8", "x float32"], rows)
-        + f"\n\n{result['protocol']}; {markdown.litert(result)}."
-    )
+    """What int8 gains per kind of operation, on each processor that it was measured on."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("kernels-*.json"))]
+    header, rows = ["operation"], []
+    for result in results:
+        header += [f"{result['machine']['processor']}: float32", "int8", "x float32"]
+    for same in zip(*(result["rows"] for result in results), strict=True):
+        cells = ([f"{row['float32']:.0f} us", f"{row['int8']:.0f} us", f"{row['speed']:.2f}"] for row in same)
+        rows.append([same[0]["operation"], *itertools.chain.from_iterable(cells)])
+    machines = "; ".join(map(markdown.litert, results))
+    return f"{markdown.table(header, rows)}\n\n{results[0]['protocol']}; {machines}."
 
 
 def interpreters() -> str:
@@ -400,4 +423,4 @@ PAGES = {
 }
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -349,12 +349,12 @@ def measure(network, dataset) -> dict:
     def convert(image, labels):
         return data.prepare_image(image, network.input_size), data.prepare_mask(labels, COMPARED_AT)
 
-    ious = []
+    photos = []
     for image, truth in read_each(dataset, convert, command.progress("measuring")):
         logits = cv2.resize(network.logits(image[None])[0], COMPARED_AT[::-1], interpolation=cv2.INTER_LINEAR)
-        photo = metrics.of_photo(truth, (logits > 0).astype(np.uint8), 2)
-        ious.append((photo.foreground_iou, photo.boundary_iou))
-    return dict(zip(("foreground_iou", "boundary_iou"), np.mean(ious, axis=0).tolist(), strict=True))
+        photos.append(metrics.of_photo(truth, (logits > 0).astype(np.uint8), 2))
+    means = metrics.mean_figures(photos)
+    return {key: means[key] for key in ("foreground_iou", "boundary_iou")}
 
 
 def plot(rows: list[dict], path: Path) -> None:

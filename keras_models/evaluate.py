@@ -117,7 +117,8 @@ class Tally:
         if self.classes > 2:
             km.models.require_same_order(network.name, network.class_names, dataset.title, dataset.class_names)
         self.confusion = np.zeros((self.classes, self.classes), np.int64)
-        self.foreground_iou, self.boundary_iou, self.boundary_f_score, self.image_iou = [], [], [], []
+        self.photos: list[km.metrics.PhotoFigures] = []
+        self.image_iou: list[float] = []
 
     def add(self, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """The next photos' labels at the input size, uint8 (photos, height, width); returns the predicted ones."""
@@ -128,9 +129,7 @@ class Tally:
             truth = subsample(mask, found.shape)
             photo = km.metrics.of_photo(truth, found, self.classes)
             self.confusion += photo.confusion
-            self.foreground_iou.append(photo.foreground_iou)
-            self.boundary_iou.append(photo.boundary_iou)
-            self.boundary_f_score.append(photo.boundary_f_score)
+            self.photos.append(photo)
             iou = photo.foreground_iou if self.classes == 2 else float(km.metrics.mean_iou(photo.confusion))
             self.worst.add(iou, (len(self.image_iou), truth, found))
             self.image_iou.append(iou)
@@ -141,23 +140,23 @@ class Tally:
         if not self.confusion.any():
             raise UserError(f"Nothing to measure: every label of {self.dataset.title} is void.")
         class_iou = [None if np.isnan(iou) else float(iou) for iou in _numpy(km.metrics.class_iou(self.confusion))]
+        means = km.metrics.mean_figures(self.photos)
         figures = {
             "model": self.network.name,
             "data": self.dataset.title,
             "images": len(self.image_iou),
             "input_size": list(self.network.input_size),
-            "foreground_iou": float(np.mean(self.foreground_iou)),
+            "foreground_iou": means.pop("foreground_iou"),
             "mean_iou": float(km.metrics.mean_iou(self.confusion)),
             "pixel_accuracy": float(km.metrics.pixel_accuracy(self.confusion)),
-            "boundary_iou": float(np.mean(self.boundary_iou)),
-            "boundary_f_score": float(np.mean(self.boundary_f_score)),
+            **means,
             "class_iou": dict(zip(self.dataset.class_names, class_iou, strict=True)),
         }
         if self.classes > 2 and self.dataset.class_names[0] == "background":
             figures["mean_iou_without_background"] = without_background(figures["class_iou"])
         if self.fill:
             figures["fill_contours"] = self.fill
-        foreground_iou = np.array(self.foreground_iou, float)
+        foreground_iou = np.array([photo.foreground_iou for photo in self.photos])
         return Result(figures, self.dataset.names, foreground_iou, np.array(self.image_iou), list(self.worst))
 
 

@@ -9,6 +9,7 @@ papers' "mIoU" is `foreground_iou`, not `mean_iou`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -151,13 +152,23 @@ def flicker(masks):
 class PhotoFigures:
     """What one photo's masks give: `foreground_iou`, `boundary_iou`, `boundary_f_score`, and its confusion matrix.
 
-    `confusion` is int64 (classes, classes).
+    The two of the boundary are None where void lies along more than half of the true one, as in Pascal VOC, whose
+    objects all have a rim of it. `confusion` is int64 (classes, classes).
     """
 
     foreground_iou: float
-    boundary_iou: float
-    boundary_f_score: float
+    boundary_iou: float | None
+    boundary_f_score: float | None
     confusion: np.ndarray
+
+
+def mean_figures(photos: Sequence[PhotoFigures]) -> dict[str, float | None]:
+    """The means of `foreground_iou`, `boundary_iou` and `boundary_f_score` over the photos that have them, or None."""
+    means = {}
+    for name in ("foreground_iou", "boundary_iou", "boundary_f_score"):
+        known = [value for photo in photos if (value := getattr(photo, name)) is not None]
+        means[name] = float(np.mean(known)) if known else None
+    return means
 
 
 def of_photo(labels: np.ndarray, predictions: np.ndarray, classes: int, ignore_label: int = 255) -> PhotoFigures:
@@ -175,12 +186,15 @@ def of_photo(labels: np.ndarray, predictions: np.ndarray, classes: int, ignore_l
         for mask, background in zip(masks, backgrounds, strict=True)
     ]
     truth, found = (mask & _spread(background, 1) for mask, background in zip(masks, backgrounds, strict=True))
+    rim = masks[0] & _spread((~masks[0]).astype(np.uint8), 1)
+    measurable = 2 * truth.sum() >= rim.sum()
     precision = (found & _spread(truth.astype(np.uint8), reach)).sum() / max(1, found.sum())
     recall = (truth & _spread(found.astype(np.uint8), reach)).sum() / max(1, truth.sum())
     score = 2 * precision * recall / max(precision + recall, 1e-9) if truth.any() or found.any() else 1.0
     cells = labels[kept].astype(np.int32) * classes + predictions[kept]
     confusion = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-    return PhotoFigures(_overlap(*masks), _overlap(*bands), float(score), confusion)
+    boundary = (_overlap(*bands), float(score)) if measurable else (None, None)
+    return PhotoFigures(_overlap(*masks), *boundary, confusion)
 
 
 def _spread(mask: np.ndarray, radius: int) -> np.ndarray:

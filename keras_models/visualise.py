@@ -205,7 +205,7 @@ def draw_runs(folders: list[str]):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("Plots need matplotlib: pip install 'pocketseg[plot]'") from error
+        raise UserError("Plots need matplotlib: pip install matplotlib") from error
     from keras_models.training import runs
 
     histories = {folder: runs.read_history(folder) for folder in folders}

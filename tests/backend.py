@@ -42,7 +42,7 @@ def gradient(function):
 
 def passes_under_jax(*test_files: str) -> None:
     """Run test files again with Keras on JAX."""
-    pytest.importorskip("jax", reason="needs jax: pip install 'pocketseg[jax]'")
+    pytest.importorskip("jax", reason="needs jax: pip install jax")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *test_files],
         env={**os.environ, "KERAS_BACKEND": "jax"},

@@ -49,7 +49,7 @@ for command in sys.argv[1:]:
 
 @pytest.mark.skipif(ON_JAX, reason="this test starts the run on JAX")
 def test_photos_are_segmented_and_measured_alike_under_jax_where_there_is_no_tensorflow(tmp_path, monkeypatch):
-    pytest.importorskip("jax", reason="needs jax: pip install 'pocketseg[jax]'")
+    pytest.importorskip("jax", reason="needs jax: pip install jax")
     monkeypatch.chdir(tmp_path)
     make_folder(tmp_path / "photos")
     keras.utils.set_random_seed(1)

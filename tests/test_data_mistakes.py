@@ -232,7 +232,7 @@ def test_grey_masks_of_labels_and_void_are_not_guessed_at(folder):
 
 
 def test_heic_is_read_or_says_what_it_needs(folder, monkeypatch):
-    heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif: pip install 'pocketseg[heic]'")
+    heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif: pip install pillow-heif")
     photo = cv2.cvtColor(cv2.imread(str(folder / "images/03.jpg")), cv2.COLOR_BGR2RGB)
     (folder / "images/03.jpg").unlink()
     heif.from_pillow(PIL.Image.fromarray(photo)).save(folder / "images/03.HEIC", quality=95)

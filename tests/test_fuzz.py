@@ -158,7 +158,7 @@ def test_a_changed_file_works_or_is_refused(name, place, tmp_path, capsys):
     shutil.copytree(place, root)
     add_others(root)
     if not (root / name).exists():
-        pytest.skip("needs pillow-heif: pip install 'pocketseg[heic]'")
+        pytest.skip("needs pillow-heif: pip install pillow-heif")
     change, count, read = TARGETS[name]
     read(root)  # as it is, it works
     generator, content = np.random.default_rng(list(name.encode())), (root / name).read_bytes()

@@ -218,6 +218,17 @@ def test_figures_of_a_photo_are_those_of_the_functions(seed):
         np.testing.assert_array_equal(photo.confusion, ops.convert_to_numpy(expected))
 
 
+def test_a_boundary_under_void_is_not_measured():
+    labels = np.zeros((40, 40), np.uint8)
+    labels[10:30, 10:30] = 1
+    rimmed = np.where(cv2.dilate(labels, np.ones((5, 5))) > labels, 255, labels)
+    seen, unseen = (metrics.of_photo(mask, labels, 2) for mask in (labels, rimmed))
+    assert (seen.boundary_iou, seen.boundary_f_score) == (1, 1)
+    assert (unseen.foreground_iou, unseen.boundary_iou, unseen.boundary_f_score) == (1, None, None)
+    assert metrics.mean_figures([unseen])["boundary_iou"] is None
+    assert metrics.mean_figures([seen, unseen])["boundary_iou"] == 1
+
+
 def test_masks_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"same shape.*\(1, 4, 4\) and \(1, 4, 5\)"):
         metrics.foreground_iou(np.zeros((1, 4, 4)), np.zeros((1, 4, 5)))

@@ -1,5 +1,6 @@
 """The package as a user from outside meets it: names, weights under other heads, networks and losses of one's own."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -202,3 +203,15 @@ def test_predict_never_overwrites_its_input_nor_results_unasked(tmp_path, monkey
         predict.main(["extremec3-eg1800", str(tmp_path / "photos"), "-o", str(tmp_path / "out"), "--effect", "mask"])
     with pytest.raises(UserError, match="no file or folder ²"):
         predict.main(["extremec3-eg1800", "²"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py")) if "command.run(main)" in path.read_text()],
+)
+def test_help_of_a_benchmark_measures_nothing(name, capsys):
+    module = importlib.import_module(f"benchmarks.{name}")
+    with pytest.raises(SystemExit) as ended:
+        module.main(["--help"])
+    assert not ended.value.code
+    assert f"python -m benchmarks.{name}" in capsys.readouterr().out.split("example:")[1]

@@ -173,7 +173,7 @@ def test_a_run_resumed_across_stages_is_equal_to_an_unbroken_one(folder, tmp_pat
 @pytest.mark.skipif(ON_JAX, reason="this is the run on JAX")
 def test_two_processes_have_the_losses_of_one_also_when_they_go_on(folder, tmp_path):
     """The same total batch, divided on JAX between two processes that talk over the loopback, stopped and resumed."""
-    pytest.importorskip("jax", reason="needs jax: pip install 'pocketseg[jax]'")
+    pytest.importorskip("jax", reason="needs jax: pip install jax")
 
     def start(*arguments, **names):
         environment = {f"KERAS_{name}": value for name, value in {"BACKEND": "jax", **names}.items()}

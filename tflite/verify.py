@@ -245,7 +245,8 @@ def _table(figures: dict) -> str:
     lines = [f"{figures['model']} against {figures['against']} on {figures['data']}, {figures['images']} images"]
     lines.append(f"  {'':26s}   float  converted")
     for key in ("foreground_iou", "mean_iou", "boundary_iou"):
-        lines.append(f"  {_label(key):26s}{figures['float'][key]:8.4f}{figures['converted'][key]:11.4f}")
+        if figures["float"][key] is not None:
+            lines.append(f"  {_label(key):26s}{figures['float'][key]:8.4f}{figures['converted'][key]:11.4f}")
     lines.append(f"  pixels with equal labels  {100 * figures['agreement']:7.2f} %")
     lines.append(f"  IoU of the two masks      {figures['mutual_iou']:8.4f}")
     if figures["mean_logit_error"] is not None:

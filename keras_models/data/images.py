@@ -37,7 +37,7 @@ def _read_heic(path: Path, data: bytes) -> np.ndarray:
         import pillow_heif
     except ImportError as error:
         raise UserError(
-            f"{path} is a HEIC photo. To read it: pip install 'pocketseg[heic]'; or export it as JPEG."
+            f"{path} is a HEIC photo. To read it: pip install pillow-heif; or export it as JPEG."
         ) from error
     try:
         photo = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)

@@ -71,7 +71,7 @@ def draw(points: list[Point], against: str = "parameters"):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("Plots need matplotlib: pip install 'pocketseg[plot]'") from error
+        raise UserError("Plots need matplotlib: pip install matplotlib") from error
     points = [point for point in points if getattr(point, against)]
     figure = Figure(figsize=(9.6, 6.4), dpi=100, layout="constrained")
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()

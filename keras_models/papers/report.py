@@ -121,17 +121,20 @@ def _compare(table: Table, row: Row) -> list:
     ]
     figures = [f"{parameters:,}", f"{flops / 1e9:.4g}G", f"{macs / 1e9:.4g}G"]
     beside = [cell for pair in zip(figures, printed, strict=True) for cell in pair]
-    reason = "; ".join(text for text in (row.note, verdict(marks) != "exact" and network.reason) if text)
-    return [row.method, row.network, *beside, row.accuracy, *row.others, verdict(marks), reason]
+    word = verdict(marks, network.status)
+    reason = "; ".join(text for text in (row.note, word != "exact" and network.reason) if text)
+    return [row.method, row.network, *beside, row.accuracy, *row.others, word, reason]
 
 
-def verdict(marks: list[str]) -> str:
-    """One word for a row's marks; without any printed figure there is nothing to compare."""
+def verdict(marks: list[str], status: str) -> str:
+    """One word for a row's marks and its network's status; without any printed figure there is nothing to compare."""
     if "x" in marks:
         return "not reproducible"
     if "~" in marks:
         return "near"
-    return "exact" if "=" in marks else "no figures"
+    if "=" in marks:  # a total may agree where the parts are guessed
+        return "near" if status == "near" else "exact"
+    return "no figures"
 
 
 def network_table() -> dict:

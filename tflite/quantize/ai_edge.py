@@ -15,7 +15,7 @@ import numpy as np
 from keras_models.command import UserError
 from tflite.quantize.compact import compact
 
-INSTALL = "pip install 'pocketseg[ai-edge-quantizer]'"
+INSTALL = "pip install ai-edge-quantizer"
 
 
 def require() -> None:
