@@ -259,3 +259,13 @@ def test_heic_is_read_or_says_what_it_needs(folder, monkeypatch):
 def test_augmentation_refuses_what_is_no_number_of_its_range(numbers):
     with pytest.raises(UserError, match=next(iter(numbers)).replace("_", "[-_]")):
         Augmentation(**numbers)
+
+
+def test_training_says_that_masks_look_inverted(folder):
+    (folder / "images/03.jpg").write_bytes(b"broken")  # which is said elsewhere
+    assert data.inverted_note(data.load("folder", folder, "all")) == ""
+    for mask in (folder / "masks").iterdir():
+        write(mask, 255 - cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE))
+    assert "9 of 9 masks" in data.inverted_note(data.load("folder", folder, "all"))
+    (folder / "classes.txt").write_text("background\nperson\ncar\n")
+    assert data.inverted_note(data.load("folder", folder, "all")) == ""

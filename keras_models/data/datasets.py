@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import glob
 import os
@@ -437,6 +438,40 @@ def require_foreground(dataset: Dataset) -> None:
     raise UserError(
         f"No mask of {dataset.title} shows anything but {dataset.class_names[0]} or void: nothing could be learned or "
         "measured. See python -m keras_models.data check."
+    )
+
+
+def looks_inverted(mask: np.ndarray) -> bool:
+    """Whether the foreground of a mask (float 0-1, square) surrounds a background that touches no upper border.
+
+    People stand at the bottom of photos, and the background is behind them: at the top and at the upper sides.
+    """
+    half, quarter = len(mask) // 2, len(mask) // 4
+    upper = np.concatenate([mask[0], mask[:half, 0], mask[:half, -1]])
+    middle = mask[quarter : half + quarter, quarter : half + quarter]
+    return upper.mean() > 0.95 and (1 - mask).mean() > 0.12 and (1 - middle).mean() > 0.15
+
+
+def inverted_note(dataset: Dataset, count: int = 16) -> str:
+    """A warning where most of some masks of background and foreground look inverted, or nothing.
+
+    There are things that surround the rest of a photo, as a sky does, so it is no error. Photos that cannot be read are
+    passed over: whoever reads them all names every one.
+    """
+    if len(dataset.class_names) > 2:
+        return ""
+    masks = []
+    for i in np.random.default_rng(0).permutation(len(dataset))[:count]:
+        with contextlib.suppress(UserError):
+            labels = dataset.load(int(i))[1]
+            rows, columns = (np.arange(64) * side // 64 for side in labels.shape)
+            masks.append((labels[np.ix_(rows, columns)] == 1).astype(np.float32))
+    inverted = sum(map(looks_inverted, masks))
+    if inverted <= len(masks) / 2:
+        return ""
+    return (
+        f"WARNING: {inverted} of {len(masks)} masks of {dataset.title} look inverted, {dataset.class_names[1]} all "
+        "around. See python -m keras_models.data check."
     )
 
 

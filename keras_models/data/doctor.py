@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_models.command import UserError
 from keras_models.data import images, similar
-from keras_models.data.datasets import CLASS_NAMES, folder_masks, in_order, load, splits
+from keras_models.data.datasets import CLASS_NAMES, folder_masks, in_order, load, looks_inverted, splits
 from keras_models.data.defects import KINDS, Problem
 from keras_models.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES, VOID
 from keras_models.data.listing import SPLITS, divide, division_note, read_lines, stem_of
@@ -313,17 +313,6 @@ def _judge_mask(facts: Facts, image: np.ndarray, labels: np.ndarray, collection:
         values = np.bincount(images.read_mask(facts.item.mask).ravel(), minlength=256) / labels.size
         if values[32:224].sum() > 0.02 and values[32:224].max() > 0.01:  # one grey in large areas, no soft edge
             facts.kinds.append("grey-mask")
-
-
-def looks_inverted(mask: np.ndarray) -> bool:
-    """Whether the foreground of a mask (float 0-1, square) surrounds a background that touches no upper border.
-
-    People stand at the bottom of photos, and the background is behind them: at the top and at the upper sides.
-    """
-    half, quarter = len(mask) // 2, len(mask) // 4
-    upper = np.concatenate([mask[0], mask[:half, 0], mask[:half, -1]])
-    middle = mask[quarter : half + quarter, quarter : half + quarter]
-    return upper.mean() > 0.95 and (1 - mask).mean() > 0.12 and (1 - middle).mean() > 0.15
 
 
 def gather(collection: Collection, facts: Iterable[Facts]) -> list[Problem]:

@@ -129,6 +129,8 @@ def run(plan: Plan, folder: Path) -> list[dict]:
     for dataset in (plan.training, plan.validation):
         data.require_foreground(dataset)
     if plan.spread.rank == 0:
+        if note := data.inverted_note(plan.training):
+            print(note)
         runs.sweep(folder)
     state = runs.read_checkpoint(folder)
     if state and plan.spread.rank == 0:
