@@ -23,7 +23,7 @@ def presets() -> list[Path]:
 
 
 def main(paths: list[str]) -> int:
-    """Replace the assets by the presets and `paths`; 2 for a model that cannot be taken."""
+    """Replace the assets by the presets and `paths`, the first of which the app opens; 2 for a wrong model."""
     models = presets() + [Path(path) for path in paths]
     for model in models:
         if problem := check(model):
@@ -31,6 +31,10 @@ def main(paths: list[str]) -> int:
             return 2
     shutil.rmtree(ASSETS, ignore_errors=True)
     ASSETS.mkdir(parents=True)
+    first = ASSETS.with_name("first.txt")
+    first.unlink(missing_ok=True)
+    if paths:
+        first.write_text(f"{Path(paths[0]).stem}\n", encoding="utf-8")
     for model in models:
         shutil.copyfile(model, ASSETS / model.name)
         shutil.copyfile(model.with_suffix(".json"), ASSETS / f"{model.stem}.json")

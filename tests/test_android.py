@@ -61,7 +61,10 @@ def test_presets_and_named_models_become_the_assets_and_old_ones_go(copy_models,
     assert copy_models.main([str(mine)]) == 0
     names = sorted(path.name for path in (tmp_path / "assets").iterdir())
     assert names == ["a-int8.json", "a-int8.tflite", "mine.json", "mine.tflite"]
+    assert (tmp_path / "first.txt").read_text() == "mine\n"
     assert (tmp_path / "assets" / preset.name).read_bytes() == preset.read_bytes()
+    assert copy_models.main([]) == 0
+    assert not (tmp_path / "first.txt").exists()
 
 
 @pytest.mark.parametrize("fault", ["no file", "no spec", "another file's spec", "no JSON"])

@@ -239,7 +239,7 @@ def test_heic_is_read_or_says_what_it_needs(folder, monkeypatch):
     found = data.read_image(folder / "images/03.HEIC")
     assert np.abs(found.astype(int) - photo).mean() < 12
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(UserError, match=r"03.HEIC is a HEIC photo. To read it: pip install 'pocketseg\[heic\]'"):
+    with pytest.raises(UserError, match=r"03.HEIC is a HEIC photo. To read it: pip install pillow-heif"):
         read(folder)
 
 

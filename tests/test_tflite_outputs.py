@@ -201,5 +201,5 @@ class TestSecondEngine:
 
     def test_without_it_the_message_says_how_to_install_it(self, place, monkeypatch):
         monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
-        with pytest.raises(UserError, match=r"pip install ai-edge-quantizer"):
+        with pytest.raises(UserError, match="pip install ai-edge-quantizer"):
             convert.main([str(place / "one.keras"), "--engine", "ai-edge-quantizer"])

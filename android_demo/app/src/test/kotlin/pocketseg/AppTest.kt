@@ -215,6 +215,20 @@ class AppTest : AppFixture() {
     }
 
     @Test
+    fun anAddedModelStandsInThePlaceOfTheAppsOwnOfItsName() {
+        assumeTrue("no models in the assets", Golden.models().isNotEmpty())
+        val store = ModelStore(context)
+        val own = store.list().single { it.name == ModelStore.PREFERRED }
+        assertFalse(own.added)
+        model(own.name, specText(own.name))
+        val added = store.list().single { it.name == own.name }
+        assertTrue(added.added && added.spec!!.input.size != own.spec!!.input.size)
+        assertNull("the app's check picture is of its own model", store.reference(added))
+        store.remove(own.name)
+        assertFalse(store.list().single { it.name == own.name }.added)
+    }
+
+    @Test
     fun theEdgesAreCalmedAsTheModelSaysUntilThePersonChooses() {
         model("calm", specText("calm", more = """, "smoothing": 0.25"""))
         val activity = launch()

@@ -15,6 +15,7 @@ import pocketseg.model.Problem
 import pocketseg.model.Segmenter
 import pocketseg.model.Trouble
 import pocketseg.model.coverage
+import pocketseg.model.opening
 import pocketseg.model.openTrusted
 import pocketseg.pixels.Activation
 import pocketseg.pixels.Dtype
@@ -109,22 +110,37 @@ class ModelTest {
 
     @Test
     fun coverageIsReadFromTheRuntimesLog() {
-        val log = "INFO: Created\nReplacing 101 out of 104 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 3 partitions for the whole graph.\n"
-        assertEquals("101 of 104 operations on XNNPack, 3 partitions", coverage(log))
-        assertNull(coverage("nothing"))
+        val replacing = "INFO: Created\nReplacing 101 out of 104 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 3 partitions for the whole graph.\n"
+        val log = "${opening(1)}\n$replacing${opening(2)}\nINFO: Created\n${opening(12)}\n$replacing"
+        assertEquals("101 of 104 operations on XNNPack, 3 partitions", coverage(log, 1))
+        assertEquals("101 of 104 operations on XNNPack, 3 partitions", coverage(log, 12))
+        assertNull("a delegate that takes nothing says nothing", coverage(log, 2))
+        assertNull(coverage("nothing", 1))
     }
 
     @Test
     fun aDriverThatTookTheAppDownIsRememberedAtTheNextStart() {
         val file = File.createTempFile("attempt", "").apply { delete() }
         val attempt = Attempt(file)
+        fun next() = Attempt(file, "the process after it")
         assertNull(attempt.lost)
-        assertEquals(3, attempt.make("portrait") { assertEquals("portrait", Attempt(file).lost); 3 })
+        assertEquals(3, attempt.make("portrait") { assertEquals("portrait", next().lost); 3 })
         assertThrows(ModelError::class.java) { attempt.make("portrait") { throw ModelError("no OpenCL") } }
-        assertNull("an error that came back is no crash", attempt.lost)
-        file.writeText("portrait") // as a crash leaves it
-        assertEquals("portrait", attempt.lost)
-        attempt.forget()
+        assertNull("an error that came back is no crash", next().lost)
+        attempt.make("portrait") { // what a crash leaves
+            assertNull("it still runs, on a thread of an activity before", Attempt(file).lost)
+            Attempt(file).forget()
+            assertEquals("portrait", next().lost)
+            next().forget()
+            assertNull(next().lost)
+            next().make("another") { attempt.make("again") {} }
+        }
+    }
+
+    @Test
+    fun aDiskThatIsFullStopsNoAttempt() {
+        val attempt = Attempt(File(File.createTempFile("attempt", ""), "in a file"))
+        assertEquals(3, attempt.make("portrait") { 3 })
         assertNull(attempt.lost)
     }
 

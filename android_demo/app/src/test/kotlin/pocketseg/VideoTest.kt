@@ -180,4 +180,18 @@ class VideoTest {
         assertFalse(file.exists())
         nothingIsLeftOpen()
     }
+
+    @Test
+    fun aRecordingThatFailsOnTheWayEndsAndLeavesNothing() {
+        Media.failsAt = 3
+        val recording = Recording(file)
+        assertThrows(IOException::class.java) {
+            for (i in 0 until 100) recording.add(IntArray(40 * 30), Size(40, 30), i * 33_000_000L)
+        }
+        assertFalse(file.exists())
+        recording.add(IntArray(40 * 30), Size(40, 30), 4_000_000_000L)
+        assertFalse(recording.finish())
+        assertFalse(file.exists())
+        nothingIsLeftOpen()
+    }
 }

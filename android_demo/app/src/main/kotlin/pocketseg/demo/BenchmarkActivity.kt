@@ -24,8 +24,11 @@ import pocketseg.model.Agreement
 import pocketseg.model.Attempt
 import pocketseg.model.Delegate
 import pocketseg.model.ModelError
+import pocketseg.model.Problem
+import pocketseg.model.Trouble
 import pocketseg.model.compare
 import java.io.File
+import java.io.IOException
 
 /** Measures every model with 1, 2 and 4 threads, and on the GPU where that agrees with the CPU; shows and shares the result. */
 class BenchmarkActivity : Activity() {
@@ -49,8 +52,12 @@ class BenchmarkActivity : Activity() {
         share.isEnabled = result.length() > 0
         for (id in buttons.keys) findViewById<View>(id).setOnClickListener { if (thread == null) start(id) else stopped = true }
         share.setOnClickListener {
-            val file = SharedFiles.file(this, "benchmark.json").apply { writeText(result.toString(1)) }
-            startActivity(SharedFiles.share(this, file, getString(R.string.bench_share)))
+            try {
+                val file = SharedFiles.file(this, "benchmark.json").apply { writeText(result.toString(1)) }
+                startActivity(SharedFiles.share(this, file, getString(R.string.bench_share)))
+            } catch (error: IOException) {
+                add(words(Trouble(Problem.SAVE_FAILED, error)))
+            }
         }
     }
 
@@ -121,7 +128,9 @@ class BenchmarkActivity : Activity() {
         for (file in files) { // what cannot even start here is told once and left out
             if (stopped) return null
             try {
-                starts += file to coldStart(candidate(file, Delegate.CPU, 1), Clock.SYSTEM, Debug::getNativeHeapAllocatedSize)
+                val bytes = file.buffer() // storage is not the model's
+                val open = { openModel(file.spec!!, bytes, Delegate.CPU, 1) }
+                starts += file to coldStart(Candidate("${file.name}.tflite", open), Clock.SYSTEM, Debug::getNativeHeapAllocatedSize)
             } catch (error: ModelError) {
                 quiet.failed("${file.name}.tflite", error.message!!)
             } catch (error: RuntimeException) {
@@ -156,7 +165,7 @@ class BenchmarkActivity : Activity() {
 
     /** Against the project's Python, on the photo of the assets; null where there is nothing to compare with. */
     private fun accuracy(file: ModelFile, delegate: Delegate, told: Progress): Accuracy? {
-        val reference = ModelStore(this).reference(file.name) ?: return null
+        val reference = ModelStore(this).reference(file) ?: return null
         try {
             val segmenter = open(file, delegate, 1)
             try {

@@ -102,6 +102,8 @@ class PhotoSource(private val context: Context, private val uri: Uri) : FrameSou
             failed(Trouble(Problem.PHOTO_FAILED, error))
         } catch (error: SecurityException) {
             failed(Trouble(Problem.FILE_GONE, error))
+        } catch (error: RuntimeException) { // a storage provider may throw anything
+            failed(Trouble(Problem.PHOTO_FAILED, error))
         } catch (error: OutOfMemoryError) {
             failed(Trouble(Problem.NO_MEMORY))
         }

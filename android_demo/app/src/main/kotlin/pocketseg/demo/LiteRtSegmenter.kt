@@ -1,6 +1,7 @@
 package pocketseg.demo
 
 import android.os.Process
+import android.util.Log
 import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
 import org.tensorflow.lite.Tensor
@@ -12,18 +13,21 @@ import pocketseg.model.ModelSpec
 import pocketseg.model.Segmenter
 import pocketseg.model.TensorSpec
 import pocketseg.model.coverage
+import pocketseg.model.opening
 import pocketseg.pixels.Dtype
 import pocketseg.pixels.Quantization
 import java.nio.ByteBuffer
+import java.util.concurrent.atomic.AtomicInteger
 
 /** How the app opens a model; tests put a fake here, for the interpreter's library runs on Android alone. */
 var openModel: (ModelSpec, ByteBuffer, Delegate, threads: Int) -> Segmenter = LiteRtSegmenter::open
 
 /** A model in the interpreter of LiteRT (TensorFlow Lite). */
 class LiteRtSegmenter private constructor(
-    override val spec: ModelSpec, override val device: Device,
-    private val interpreter: Interpreter, private val gpu: GpuDelegate?,
+    override val spec: ModelSpec, private val interpreter: Interpreter, private val gpu: GpuDelegate?, read: () -> Device,
 ) : Segmenter {
+    override val device by lazy(read) // the log is slow to read, and is no part of opening
+
     override fun run(input: ByteBuffer, output: ByteBuffer) {
         output.clear()
         interpreter.run(input, output)
@@ -35,10 +39,14 @@ class LiteRtSegmenter private constructor(
     }
 
     companion object {
+        private val opened = AtomicInteger()
+
         /** [model] is a direct buffer. Throws [ModelError] for a file that cannot run or does not fit its spec. */
         fun open(spec: ModelSpec, model: ByteBuffer, delegate: Delegate, threads: Int): LiteRtSegmenter {
             var gpu: GpuDelegate? = null
             var interpreter: Interpreter? = null
+            val number = opened.incrementAndGet()
+            Log.i("pocketseg", opening(number))
             try {
                 val options = Interpreter.Options().setNumThreads(threads).setUseXNNPACK(delegate == Delegate.CPU)
                 if (delegate == Delegate.GPU) {
@@ -47,7 +55,7 @@ class LiteRtSegmenter private constructor(
                 }
                 interpreter = Interpreter(model, options)
                 check(spec, interpreter)
-                return LiteRtSegmenter(spec, Device(delegate, threads, coverage(ownLog())), interpreter, gpu)
+                return LiteRtSegmenter(spec, interpreter, gpu) { Device(delegate, threads, coverage(ownLog(), number)) }
             } catch (error: Exception) {
                 interpreter?.close()
                 gpu?.close()
@@ -81,10 +89,10 @@ class LiteRtSegmenter private constructor(
             return spec.difference(tensor.shape(), dtype, Quantization(parameters.scale, parameters.zeroPoint), what)
         }
 
-        /** The app's own lines of the log, the last 200; empty where the system does not give them. */
+        /** The app's own lines of the log, the last 500; empty where the system does not give them. */
         private fun ownLog(): String =
             try {
-                val command = arrayOf("logcat", "-d", "-t", "200", "-v", "raw", "--pid", Process.myPid().toString())
+                val command = arrayOf("logcat", "-d", "-t", "500", "-v", "raw", "--pid", Process.myPid().toString())
                 Runtime.getRuntime().exec(command).inputStream.bufferedReader().use { it.readText() }
             } catch (_: java.io.IOException) {
                 ""

@@ -54,7 +54,7 @@ class MainActivity : Activity(), Screen {
     private var aspect = 1.0
     private var pending: File? = null // saved, and waiting for a place
     @Volatile private var recording: Recording? = null
-    @Volatile private var converting = false
+    private var conversion: Conversion? = null
 
     private lateinit var screen: MainScreen
     private val settings by lazy { SettingsSheet(this) } // a rotation leaves it open
@@ -375,23 +375,20 @@ class MainActivity : Activity(), Screen {
     private fun keepBackground(uri: Uri) = inBackground({
         try {
             readBackground(applicationContext, uri) // is it a picture?
-            copyIn(uri, ownBackground)
+            copyFrom(applicationContext, uri, ownBackground)
             null
         } catch (error: IOException) {
             Trouble(Problem.BACKGROUND_FAILED, error)
         } catch (error: SecurityException) {
             Trouble(Problem.FILE_GONE, error)
+        } catch (error: RuntimeException) { // a storage provider may throw anything
+            Trouble(Problem.BACKGROUND_FAILED, error)
         }
     }) { trouble ->
         if (trouble != null) return@inBackground failed(trouble)
         val again = state.backdrop == Backdrop.OWN
         update { copy(backdrop = Backdrop.OWN) }
         if (again) readBackdrop()
-    }
-
-    private fun copyIn(uri: Uri, file: File) {
-        val input = contentResolver.openInputStream(uri) ?: throw IOException("the file is gone")
-        input.use { file.outputStream().use(it::copyTo) }
     }
 
     fun shutter() = if (state.source is Source.Video) convert() else export { store(it) }
@@ -426,12 +423,12 @@ class MainActivity : Activity(), Screen {
         } catch (error: RuntimeException) { // a storage provider may throw anything
             Trouble(Problem.SAVE_FAILED, error)
         }
-    }) { trouble ->
-        if (trouble != null) failed(trouble)
-        else note(getString(message), R.string.share) {
-            val title = getString(if (file.extension == "mp4") R.string.share_video else R.string.share_picture)
-            startActivity(SharedFiles.share(this, file, title))
-        }
+    }) { trouble -> if (trouble != null) failed(trouble) else offer(file, message) }
+
+    /** Says that [file] is stored, and shares it on request. */
+    private fun offer(file: File, message: Int) = note(getString(message), R.string.share) {
+        val title = getString(if (file.extension == "mp4") R.string.share_video else R.string.share_picture)
+        startActivity(SharedFiles.share(this, file, title))
     }
 
     fun record() {
@@ -440,19 +437,26 @@ class MainActivity : Activity(), Screen {
         update { copy(recording = true, note = null) }
     }
 
+    /** Into the gallery at once: the activity may be gone before the file is whole. */
     private fun stopRecording() {
         val recorded = recording ?: return
         recording = null
         inBackground({
             try {
-                recorded.finish()
+                val written = recorded.finish()
+                if (written && galleryIsOpen) addToGallery(applicationContext, recorded.file)
+                written
             } catch (error: IOException) {
+                failed(Trouble(Problem.SAVE_FAILED, error))
+                null
+            } catch (error: RuntimeException) { // a storage provider may throw anything
                 failed(Trouble(Problem.SAVE_FAILED, error))
                 null
             }
         }) { written ->
             update { copy(recording = false) }
-            if (written == true) store(recorded.file)
+            if (written == true && galleryIsOpen) offer(recorded.file, R.string.saved_video)
+            if (written == true && !galleryIsOpen) store(recorded.file)
             if (written == false) failed(Trouble(Problem.NO_PICTURE))
         }
     }
@@ -460,25 +464,39 @@ class MainActivity : Activity(), Screen {
     /** The whole video with the effect; the picture goes on meanwhile. */
     private fun convert() {
         val uri = (state.source as Source.Video).uri
-        if (converting) return
-        converting = true
+        if (conversion != null) return
+        val mine = Conversion()
+        conversion = mine
         val (files, look, behind) = Triple(state.files, state.look, background)
         val file = newVideo(this)
-        fun progress(percent: Int) = note(getString(R.string.converting, percent), R.string.cancel, stays = true) { converting = false }
+        fun ended() {
+            if (conversion === mine) conversion = null
+            mine.cancelled = true
+        }
+        fun progress(percent: Int) = note(getString(R.string.converting, percent), R.string.cancel, stays = true) {
+            ended()
+            update { copy(note = null) }
+        }
         progress(0)
         var shown = 0
         val open = { files.map { openModel(it.spec!!, it.buffer(), Delegate.CPU, state.threads) } }
         Thread({
             val written = try {
-                convertVideo(this, uri, file, look, behind, open, { if (it > shown) progress(it.also { now -> shown = now }) }) { !converting || isDestroyed }
+                convertVideo(this, uri, file, look, behind, open, { if (it > shown && !mine.cancelled) progress(it.also { now -> shown = now }) }) {
+                    mine.cancelled || isDestroyed
+                }
             } catch (error: Exception) { // models, decoders, encoders and storage: all end in the same sentence
-                failed(Trouble(Problem.SAVE_FAILED, error))
-                null
+                if (!mine.cancelled) failed(Trouble(Problem.SAVE_FAILED, error))
+                false
             }
-            converting = false
-            if (written == true) store(file)
-            if (written == false) runOnUiThread { update { copy(note = null) } }
+            runOnUiThread { ended() }
+            if (written) store(file)
         }, "convert").start()
+    }
+
+    /** A video that is being converted. */
+    private class Conversion {
+        @Volatile var cancelled = false
     }
 
     // The camera's permission.

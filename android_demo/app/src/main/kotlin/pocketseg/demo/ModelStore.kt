@@ -30,14 +30,25 @@ class ModelStore(private val context: Context) {
 
     /** Reads files: not for the main thread. */
     fun list(): List<ModelFile> {
-        val assets = context.assets.list(FOLDER).orEmpty().toSet()
-        val picked = folder.list().orEmpty().filterNot { it.startsWith(".") }.toSet()
-        return names(assets).map { read(it, false) { file -> context.assets.open("$FOLDER/$file") } } +
-            names(picked - assets).map { read(it, true) { file -> File(folder, file).inputStream() } }
+        val own = names(context.assets.list(FOLDER).orEmpty().toList())
+        val added = names(folder.list().orEmpty().filterNot { it.startsWith(".") })
+        return (own - added).map { read(it, false) { file -> context.assets.open("$FOLDER/$file") } } +
+            added.map { read(it, true) { file -> File(folder, file).inputStream() } } // in the place of one of that name
     }
 
     /** The app's own choice first. */
-    private fun names(files: Set<String>) = files.map { it.substringBeforeLast('.') }.distinct().sortedWith(compareBy({ it != PREFERRED }, { it }))
+    private fun names(files: List<String>): List<String> {
+        val first = first()
+        return files.map { it.substringBeforeLast('.') }.distinct().sortedWith(compareBy({ it != first }, { it }))
+    }
+
+    /** The model that the app was built with, or else the one for everyday photos. */
+    private fun first() =
+        try {
+            context.assets.open(FIRST).use { String(it.readBytes()).trim() }
+        } catch (_: IOException) {
+            PREFERRED
+        }
 
     private fun read(name: String, added: Boolean, open: (String) -> InputStream): ModelFile =
         try {
@@ -56,19 +67,19 @@ class ModelStore(private val context: Context) {
         folder.mkdirs()
         val names = mutableSetOf<String>()
         for (uri in uris) {
-            val name = displayName(uri)?.substringAfterLast('/')
-            if (name == null || name.substringAfterLast('.') !in setOf("tflite", "json")) {
-                return "${name ?: uri} is neither a .tflite nor a .json file."
-            }
+            var name: String? = null
             try {
-                val part = File(folder, ".part") // a copy that breaks off leaves nothing
-                val input = context.contentResolver.openInputStream(uri) ?: throw IOException("the file is gone")
-                input.use { part.outputStream().use(it::copyTo) }
-                if (!part.renameTo(File(folder, name))) throw IOException("it cannot be stored")
+                name = displayName(uri)?.substringAfterLast('/')
+                if (name == null || name.substringAfterLast('.') !in setOf("tflite", "json")) {
+                    return "${name ?: uri} is neither a .tflite nor a .json file."
+                }
+                copyFrom(context, uri, File(folder, name))
             } catch (error: IOException) {
-                return "$name cannot be read: ${error.message}"
+                return "${name ?: uri} cannot be read: ${error.message}"
             } catch (error: SecurityException) {
-                return "$name may not be read: ${error.message}"
+                return "${name ?: uri} may not be read: ${error.message}"
+            } catch (error: RuntimeException) { // a storage provider may throw anything
+                return "${name ?: uri} cannot be read: $error"
             }
             names += name.substringBeforeLast('.')
         }
@@ -92,9 +103,10 @@ class ModelStore(private val context: Context) {
      * The photo of the assets, packed pixels, and the foreground that the project's Python finds in it with the model of
      * that name; null for a model without one.
      */
-    fun reference(name: String): Reference? =
-        try {
-            val expected = decode("$name.png")
+    fun reference(model: ModelFile): Reference? =
+        if (model.added) null
+        else try {
+            val expected = decode("${model.name}.png")
             val photo = decode("portrait.png")
             Reference(photo.first, photo.second, FloatArray(expected.second.pixels) { (expected.first[it] and 255) / 255f })
         } catch (_: IOException) {
@@ -116,6 +128,7 @@ class ModelStore(private val context: Context) {
     companion object {
         const val FOLDER = "models"
         const val PREFERRED = "pocketnet-m-int8"
+        private const val FIRST = "first.txt" // of the assets, by build_apk.sh MODEL.tflite
     }
 }
 

@@ -47,6 +47,18 @@ fun copyTo(context: Context, file: File, uri: Uri) {
     out.use { file.inputStream().use { input -> input.copyTo(it) } }
 }
 
+/** A copy of what is at [uri] as [file], whole or not at all. Throws [IOException], and what a storage provider throws. */
+fun copyFrom(context: Context, uri: Uri, file: File) {
+    val part = File(file.parentFile, ".part")
+    try {
+        val input = context.contentResolver.openInputStream(uri) ?: throw IOException("the file is gone")
+        input.use { part.outputStream().use(it::copyTo) }
+        if (!part.renameTo(file)) throw IOException("it cannot be stored")
+    } finally {
+        part.delete()
+    }
+}
+
 /** Before Android 10 the gallery takes new files only with a permission; the person then chooses a place. */
 val galleryIsOpen get() = Build.VERSION.SDK_INT >= Build.VERSION_CODES.Q
 

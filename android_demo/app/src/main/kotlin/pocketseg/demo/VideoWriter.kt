@@ -186,32 +186,44 @@ class Recording(val file: File) {
     private var started = 0L
     private var ended = false
 
-    /** A frame for which the encoder is not ready is left out, and so is one of another shape than the first. */
+    /**
+     * A frame for which the encoder is not ready is left out, and so is one of another shape than the first. Throws
+     * [IOException]; then the recording has ended, and there is no file.
+     */
     @Synchronized
     fun add(pixels: IntArray, size: Size, nanoseconds: Long) {
         if (ended) return
-        if (writer == null) {
-            writer = VideoWriter(file, size)
-            this.size = size
-            started = nanoseconds
+        whole({ ended = true }) {
+            if (writer == null) {
+                writer = VideoWriter(file, size)
+                this.size = size
+                started = nanoseconds
+            }
+            if (size == this.size) writer!!.add(pixels, size.width, (nanoseconds - started) / 1000, patience = 0)
         }
-        if (size == this.size) writer!!.add(pixels, size.width, (nanoseconds - started) / 1000, patience = 0)
     }
 
     /** False when there was no picture. Throws [IOException]; then there is no file. */
     @Synchronized
     fun finish(): Boolean {
+        if (ended) return false
         ended = true
         val writer = writer ?: return false
-        var whole = false
-        try {
-            writer.finish()
-            whole = true
-        } finally {
-            writer.release()
-            if (!whole) file.delete()
-        }
+        whole { writer.finish() }
+        writer.release()
         return true
+    }
+
+    /** [action], and nothing left of the file when it throws. */
+    private fun whole(failed: () -> Unit = {}, action: () -> Unit) {
+        try {
+            action()
+        } catch (error: IOException) {
+            failed()
+            writer?.release()
+            file.delete()
+            throw error
+        }
     }
 }
 

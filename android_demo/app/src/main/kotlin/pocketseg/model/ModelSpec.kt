@@ -20,6 +20,8 @@ class ModelSpec(
     val input: TensorSpec,
     val output: TensorSpec,
     val activation: Activation,
+    /** The output has been through the activation. */
+    val probabilities: Boolean,
     /** Background first, as [colours]: two of each for a network with one logit. */
     val labels: List<String>,
     val colours: IntArray,
@@ -74,7 +76,9 @@ private class Reader(private val json: JSONObject) {
             "the colour order is ${input.getString("color_order")}, this app gives RGB"
         }
         val kind = output.optString("kind", "logits")
-        require(kind == "logits") { "the model gives $kind, this app reads logits: convert it without --output" }
+        require(kind == "logits" || kind == "probabilities") {
+            "the model gives $kind, this app reads logits and probabilities: convert it without --output"
+        }
         val classes = output.getInt("classes")
         require(classes in 1..256) { "$classes classes, this app takes 1 to 256" }
         val labels = json.optJSONArray("labels")
@@ -87,6 +91,7 @@ private class Reader(private val json: JSONObject) {
             input = tensor(input, input.optInt("channels", 3)),
             output = tensor(output, classes),
             activation = choice<Activation>(output.getString("activation"), "activation"),
+            probabilities = kind == "probabilities",
             labels = List(labels?.length() ?: 0) { labels!!.getString(it) },
             colours = colours,
             threshold = json.optDouble("threshold", 0.5).toFloat(),

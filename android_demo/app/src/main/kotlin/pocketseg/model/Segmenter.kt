@@ -20,9 +20,20 @@ data class Device(val delegate: Delegate, val threads: Int, val coverage: String
 private val REPLACING =
     Regex("""Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) partitions""")
 
-/** The coverage in the runtime's own log (the Java API has no other way to tell), the last report there is. */
-fun coverage(log: String): String? = REPLACING.findAll(log).lastOrNull()?.destructured?.let { (taken, all, delegate, parts) ->
-    "$taken of $all operations on ${delegate.removePrefix("TfLite").removeSuffix("Delegate")}, $parts partitions"
+/** What is written to the log before a model is opened: what the runtime writes then, up to the next such line, is of it. */
+fun opening(number: Int) = "$OPENING$number."
+
+private const val OPENING = "Opening model "
+
+/**
+ * The coverage in the runtime's own log (the Java API has no other way to tell) of the model [number]; null when no
+ * delegate took anything, or the log does not reach back to it.
+ */
+fun coverage(log: String, number: Int): String? {
+    val own = log.substringAfterLast(opening(number), "").substringBefore(OPENING)
+    return REPLACING.findAll(own).lastOrNull()?.destructured?.let { (taken, all, delegate, parts) ->
+        "$taken of $all operations on ${delegate.removePrefix("TfLite").removeSuffix("Delegate")}, $parts partitions"
+    }
 }
 
 /** How far two runs of one model differ: the mean of |difference| and the share of pixels on another side of the threshold. */

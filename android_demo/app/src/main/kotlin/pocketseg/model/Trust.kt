@@ -6,10 +6,12 @@ import pocketseg.pixels.OutputTensor
 import pocketseg.pixels.Size
 import pocketseg.pixels.palette
 import java.io.File
+import java.io.IOException
+import java.util.UUID
 
 /** The output's buffers for what a spec describes. */
 fun outputTensor(spec: ModelSpec) = with(spec.output) {
-    OutputTensor(size, channels, dtype, quantization, spec.activation, spec.threshold)
+    OutputTensor(size, channels, dtype, quantization, spec.activation, spec.threshold, spec.probabilities)
 }
 
 /** The foreground that a model sees in a photo of packed pixels; for comparisons, not for the hot path. */
@@ -70,21 +72,40 @@ fun openTrusted(
 
 /**
  * Remembers in [file] that something is being tried that may take the whole app down with it, as a GPU's driver can.
+ *
+ * [process] names the running process: what it tries itself, on a thread that has outlived its activity, is not lost.
  */
-class Attempt(private val file: File) {
-    /** What was being tried when the app last ended; null when all attempts came back. */
-    val lost: String? get() = if (file.isFile) file.readText() else null
+class Attempt(private val file: File, private val process: String = PROCESS) {
+    /** What was being tried when an earlier process ended; null when all its attempts came back. */
+    val lost: String? get() = content()?.takeUnless { it.startsWith("$process\n") }?.substringAfter('\n')
 
     fun <T> make(what: String, action: () -> T): T {
-        file.writeText(what)
+        val mark = "$process\n$what"
+        try {
+            file.writeText(mark)
+        } catch (_: IOException) { // a full disk: then a crash is not remembered
+        }
         try {
             return action()
         } finally {
-            file.delete()
+            if (content() == mark) file.delete()
         }
     }
 
-    fun forget() = file.delete()
+    fun forget() {
+        if (lost != null) file.delete()
+    }
+
+    private fun content(): String? =
+        try {
+            if (file.isFile) file.readText() else null
+        } catch (_: IOException) {
+            null
+        }
+
+    private companion object {
+        val PROCESS = UUID.randomUUID().toString()
+    }
 }
 
 private val DRAWING = Size(192, 256)

@@ -56,21 +56,21 @@ internal fun quantize(real: Float, dtype: Dtype, quantization: Quantization): By
 }
 
 /**
- * Reads a model's output, (1, height, width, classes) logits.
+ * Reads a model's output, (1, height, width, classes): logits, or [probabilities].
  *
  * [foreground]: the probability, 0-1, that a pixel is not background (class 0; of the one class when there is one).
  * [classes]: the likeliest class of each pixel; for one class 1 where the probability is at least [threshold].
  */
 class OutputTensor(
     private val size: Size, private val classCount: Int, private val dtype: Dtype, private val quantization: Quantization,
-    private val activation: Activation, private val threshold: Float,
+    private val activation: Activation, private val threshold: Float, private val probabilities: Boolean = false,
 ) {
     private val count = size.pixels * classCount
     val buffer: ByteBuffer = ByteBuffer.allocateDirect(count * dtype.bytes).order(ByteOrder.nativeOrder())
     val foreground = FloatArray(size.pixels)
     val classes = ByteArray(size.pixels)
     private val bytes = ByteArray(if (dtype == Dtype.FLOAT32) 0 else count)
-    private val logits = FloatArray(count)
+    private val values = FloatArray(count)
     private val floatView = buffer.asFloatBuffer()
     private val real = FloatArray(256) { // of a stored byte; one table look-up instead of arithmetic per value
         val stored = if (dtype == Dtype.INT8) it.toByte().toInt() else it
@@ -80,18 +80,20 @@ class OutputTensor(
     fun read() {
         if (dtype == Dtype.FLOAT32) {
             floatView.clear()
-            floatView.get(logits)
+            floatView.get(values)
         } else {
             buffer.clear()
             buffer.get(bytes)
-            for (i in 0 until count) logits[i] = real[bytes[i].toInt() and 255]
+            for (i in 0 until count) values[i] = real[bytes[i].toInt() and 255]
         }
         if (classCount == 1) readOne() else if (activation == Activation.SOFTMAX) readSoftmax() else readSigmoids()
     }
 
+    private fun probability(value: Float) = if (probabilities) value else sigmoid(value)
+
     private fun readOne() {
         for (i in foreground.indices) {
-            foreground[i] = sigmoid(logits[i])
+            foreground[i] = probability(values[i])
             classes[i] = if (foreground[i] >= threshold) 1 else 0
         }
     }
@@ -100,11 +102,15 @@ class OutputTensor(
         for (i in foreground.indices) {
             val start = i * classCount
             var best = 0
-            for (c in 1 until classCount) if (logits[start + c] > logits[start + best]) best = c
-            var sum = 0f
-            for (c in 0 until classCount) sum += exp(logits[start + c] - logits[start + best])
-            foreground[i] = 1 - exp(logits[start] - logits[start + best]) / sum
+            for (c in 1 until classCount) if (values[start + c] > values[start + best]) best = c
             classes[i] = best.toByte()
+            if (probabilities) {
+                foreground[i] = 1 - values[start]
+                continue
+            }
+            var sum = 0f
+            for (c in 0 until classCount) sum += exp(values[start + c] - values[start + best])
+            foreground[i] = 1 - exp(values[start] - values[start + best]) / sum
         }
     }
 
@@ -113,8 +119,8 @@ class OutputTensor(
         for (i in foreground.indices) {
             val start = i * classCount
             var best = 1
-            for (c in 2 until classCount) if (logits[start + c] > logits[start + best]) best = c
-            foreground[i] = sigmoid(logits[start + best])
+            for (c in 2 until classCount) if (values[start + c] > values[start + best]) best = c
+            foreground[i] = probability(values[start + best])
             classes[i] = if (foreground[i] >= threshold) best.toByte() else 0
         }
     }
