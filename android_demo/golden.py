@@ -114,6 +114,7 @@ def tensors(random) -> dict[str, np.ndarray]:
     prepared = data.prepare_image(photo, (24, 16))
     real = prepared.astype(np.float32) / 255
     logits = random.normal(0, 3, (9, 7, 5)).astype(np.float32)
+    likely = pixels.softmax(3 * logits)  # some are next to 0
     stored = random.integers(-128, 128, (9, 7, 1)).astype(np.int8)
     stored2 = random.integers(0, 256, (9, 7, 2)).astype(np.uint8)
     return {
@@ -130,7 +131,24 @@ def tensors(random) -> dict[str, np.ndarray]:
         "stored2-foreground": pixels.foreground((stored2.astype(np.float32) - 120) * np.float32(0.05)).astype(
             np.float32
         ),
+        "likely": likely,
+        "likely-foreground": Given(likely, "softmax").foreground(),
+        "likely-stored-foreground": Given((stored.astype(np.float32) + 128) / 256, "sigmoid").foreground(),
+        "likely-stored2-foreground": Given(stored2 / np.float32(255), "softmax").foreground(),
     }
+
+
+class Given(runtime.Segmenter):
+    """A model that gives the probabilities `values`; the rest is as in any other."""
+
+    def __init__(self, values: np.ndarray, activation: str):
+        self.kind, self.values, self.spec = "probabilities", values, {"output": {"activation": activation}}
+
+    def output(self, image) -> np.ndarray:
+        return self.values
+
+    def foreground(self) -> np.ndarray:
+        return pixels.foreground(self.logits(None)).astype(np.float32)
 
 
 def masks(random) -> dict[str, np.ndarray]:

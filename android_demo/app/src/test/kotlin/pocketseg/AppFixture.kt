@@ -1,16 +1,19 @@
 package pocketseg
 
+import android.Manifest
 import android.app.Activity
 import android.app.Application
 import android.app.Dialog
 import android.content.ContentProvider
 import android.content.ContentValues
 import android.content.Intent
+import android.database.Cursor
 import android.database.MatrixCursor
 import android.graphics.Bitmap
 import android.graphics.BitmapFactory
 import android.graphics.Canvas
 import android.net.Uri
+import android.os.Build
 import android.os.Looper
 import android.view.View
 import android.view.ViewGroup
@@ -26,6 +29,7 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.android.controller.ActivityController
 import org.robolectric.shadows.ShadowAlertDialog
 import org.robolectric.shadows.ShadowDialog
+import org.robolectric.util.ReflectionHelpers
 import pocketseg.demo.Choice
 import pocketseg.demo.LiteRtSegmenter
 import pocketseg.demo.MainActivity
@@ -33,6 +37,7 @@ import pocketseg.demo.R
 import pocketseg.demo.openCamera
 import pocketseg.demo.openModel
 import pocketseg.model.Device
+import pocketseg.pixels.Size
 import java.io.ByteArrayInputStream
 import java.io.ByteArrayOutputStream
 import java.io.File
@@ -70,6 +75,14 @@ abstract class AppFixture {
         File(folder, "$name.json").writeText(JSONObject(spec).put("sha256", hash).toString())
     }
 
+    /** One frame after the other from a camera whose right half is bright. */
+    fun fakeCamera(size: Size = Size(640, 480)): MutableList<FakeCamera> {
+        shadowOf(context).grantPermissions(Manifest.permission.CAMERA)
+        val cameras = mutableListOf<FakeCamera>()
+        openCamera = { _, _ -> FakeCamera(20, size = size).also { cameras += it } }
+        return cameras
+    }
+
     /** With the models listed, and the test's own "portrait" chosen. */
     fun launch(intent: Intent? = null): MainActivity {
         val activity = Robolectric.buildActivity(MainActivity::class.java, intent).also { controllers += it }.setup().get()
@@ -90,10 +103,10 @@ abstract class AppFixture {
         shadowOf(context.contentResolver).registerInputStreamSupplier(Uri.parse(uri)) { ByteArrayInputStream(bytes) }
 
     /** The display names of the documents of content://files, as their provider tells them. */
-    class Names : ContentProvider() {
+    open class Names : ContentProvider() {
         override fun onCreate() = true
 
-        override fun query(uri: Uri, columns: Array<String>?, selection: String?, arguments: Array<String>?, order: String?) =
+        override fun query(uri: Uri, columns: Array<String>?, selection: String?, arguments: Array<String>?, order: String?): Cursor =
             MatrixCursor(columns).apply { addRow(listOf(uri.lastPathSegment)) }
 
         override fun getType(uri: Uri): String? = null
@@ -124,6 +137,24 @@ abstract class AppFixture {
     }
 
     fun idle() = shadowOf(Looper.getMainLooper()).idle()
+
+    /** The question for a place, after what was started before, such as that for the camera. */
+    fun placeAsked(activity: Activity): Intent {
+        var asked: Intent? = null
+        wait("the question for a place") {
+            shadowOf(activity).nextStartedActivityForResult?.also { asked = it.intent }?.intent?.action == Intent.ACTION_CREATE_DOCUMENT
+        }
+        return asked!!
+    }
+
+    fun onAndroid9(test: () -> Unit) {
+        ReflectionHelpers.setStaticField(Build.VERSION::class.java, "SDK_INT", 28)
+        try {
+            test()
+        } finally {
+            ReflectionHelpers.setStaticField(Build.VERSION::class.java, "SDK_INT", 35)
+        }
+    }
 
     /** The window, and over it the sheet when one is open. */
     fun draw(activity: Activity): Bitmap {

@@ -13,7 +13,7 @@ import android.graphics.SurfaceTexture
 import android.hardware.camera2.CameraCharacteristics
 import android.hardware.camera2.CameraManager
 import android.net.Uri
-import android.os.Build
+import android.os.Bundle
 import android.os.Looper
 import android.provider.Settings
 import android.view.TextureView
@@ -76,14 +76,6 @@ import java.util.concurrent.TimeUnit
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 class AppTest : AppFixture() {
     private fun allowCamera() = shadowOf(context).grantPermissions(Manifest.permission.CAMERA)
-
-    /** One frame from a camera whose right half is bright. */
-    private fun fakeCamera(): MutableList<FakeCamera> {
-        allowCamera()
-        val cameras = mutableListOf<FakeCamera>()
-        openCamera = { _, _ -> FakeCamera(20, size = Size480).also { cameras += it } }
-        return cameras
-    }
 
     @Test
     fun aPhotoGetsTheEffectThatWasTapped() {
@@ -198,7 +190,7 @@ class AppTest : AppFixture() {
 
     @Test
     fun aGraphicsDriverThatEndedTheAppIsNotTriedAgainUntilItIsChosen() {
-        File(context.filesDir, "drawing-attempt").writeText("OpenGL") // as a crash leaves it
+        File(context.filesDir, "drawing-attempt").writeText("an earlier process\nOpenGL") // as a crash leaves it
         val activity = launch()
         assertTrue(text(activity, R.id.message), "graphics driver ended the app" in text(activity, R.id.message))
         assertFalse(activity.state.graphics)
@@ -212,20 +204,6 @@ class AppTest : AppFixture() {
     fun theModelForEverydayPhotosIsTheFirst() {
         assumeTrue("no models in the assets", Golden.models().isNotEmpty())
         assertEquals("pocketnet-m-int8", ModelStore(context).list().first().name)
-    }
-
-    @Test
-    fun anAddedModelStandsInThePlaceOfTheAppsOwnOfItsName() {
-        assumeTrue("no models in the assets", Golden.models().isNotEmpty())
-        val store = ModelStore(context)
-        val own = store.list().single { it.name == ModelStore.PREFERRED }
-        assertFalse(own.added)
-        model(own.name, specText(own.name))
-        val added = store.list().single { it.name == own.name }
-        assertTrue(added.added && added.spec!!.input.size != own.spec!!.input.size)
-        assertNull("the app's check picture is of its own model", store.reference(added))
-        store.remove(own.name)
-        assertFalse(store.list().single { it.name == own.name }.added)
     }
 
     @Test
@@ -407,7 +385,7 @@ class AppTest : AppFixture() {
     fun aGpuThatEndedTheAppIsNotTriedAgainAtTheNextStart() {
         val remembered = UiState(delegate = Delegate.GPU, chosen = listOf("portrait")).toJson()
         context.getSharedPreferences("MainActivity", Context.MODE_PRIVATE).edit().putString("state", remembered).commit()
-        File(context.filesDir, "gpu-attempt").writeText("portrait") // as a crash leaves it
+        File(context.filesDir, "gpu-attempt").writeText("an earlier process\nportrait") // as a crash leaves it
         val tried = mutableListOf<Delegate>()
         openModel = { spec, _, delegate, threads -> BrightSegmenter(spec, pocketseg.model.Device(delegate, threads)).also { tried += delegate } }
         val activity = launch()
@@ -418,6 +396,83 @@ class AppTest : AppFixture() {
         activity.update { copy(delegate = Delegate.GPU) } // the person may still want it
         wait("tried again") { tried.size == 3 && activity.state.devices.single().delegate == Delegate.GPU }
         assertFalse(File(context.filesDir, "gpu-attempt").exists())
+    }
+
+    @Test
+    fun aChangeOfTheLanguageWhileTheGpuIsTriedIsNoCrash() {
+        val remembered = UiState(delegate = Delegate.GPU, chosen = listOf("portrait")).toJson()
+        context.getSharedPreferences("MainActivity", Context.MODE_PRIVATE).edit().putString("state", remembered).commit()
+        val (entered, left) = List(2) { CountDownLatch(1) }
+        openModel = { spec, _, delegate, threads ->
+            if (delegate == Delegate.GPU) {
+                entered.countDown()
+                left.await(20, TimeUnit.SECONDS)
+            }
+            BrightSegmenter(spec, Device(delegate, threads))
+        }
+        launch()
+        wait("the GPU") { entered.count == 0L }
+        controllers.removeLast().pause().stop().destroy()
+        val next = launch()
+        assertEquals(Delegate.GPU, next.state.delegate)
+        assertFalse(text(next, R.id.message), "ended the app" in text(next, R.id.message))
+        left.countDown()
+        wait("the GPU") { next.state.devices.singleOrNull()?.delegate == Delegate.GPU }
+    }
+
+    @Test
+    fun anAddedModelStandsInThePlaceOfTheAppsOwnOfThatName() {
+        assumeTrue("no models in the assets", Golden.models().isNotEmpty())
+        val store = ModelStore(context)
+        val before = store.list().map { it.name }
+        val name = Golden.portraitModel()
+        model(name, specText("mine"))
+        for (type in listOf("json", "tflite")) {
+            val bytes = File(context.filesDir, "models/$name.$type").readBytes()
+            offer("content://files/$name.$type", bytes)
+        }
+        store.remove(name)
+        assertNotNull("the app's own has one", store.reference(store.list().single { it.name == name }))
+        Robolectric.setupContentProvider(Names::class.java, "files")
+        assertNull(store.add(listOf("json", "tflite").map { Uri.parse("content://files/$name.$it") }))
+        val added = store.list().single { it.name == name }
+        assertEquals(listOf(true, "mine"), listOf(added.added, added.spec!!.name))
+        assertEquals("in its place", before, store.list().map { it.name })
+        assertNull("another model than the one in Python", store.reference(added))
+        val activity = launch()
+        activity.removeModel(name)
+        wait("the app's own is back") { activity.state.models!!.single { it.name == name }.let { !it.added && it.problem == null } }
+    }
+
+    class Moody : Names() {
+        override fun query(uri: Uri, columns: Array<String>?, selection: String?, arguments: Array<String>?, order: String?) =
+            throw IllegalStateException("provider gone")
+    }
+
+    @Test
+    fun aStorageProviderThatThrowsIsAMessageWhateverItIsAskedFor() {
+        val gone = listOf("a.json", "photo.png").map { Uri.parse("content://files/$it") }
+        for (uri in gone) shadowOf(context.contentResolver).registerInputStreamSupplier(uri) { throw IllegalStateException("provider gone") }
+        val store = ModelStore(context)
+        Robolectric.setupContentProvider(Names::class.java, "files")
+        assertEquals("a.json cannot be read: provider gone", store.add(gone))
+        Robolectric.setupContentProvider(Moody::class.java, "moody")
+        assertEquals("content://moody/a.json cannot be read: provider gone", store.add(listOf(Uri.parse("content://moody/a.json"))))
+        val activity = launch(Intent(Intent.ACTION_VIEW).setDataAndType(gone[1], "image/png").setClass(context, MainActivity::class.java))
+        wait("the photo's message") { text(activity, R.id.message) == "The photo cannot be shown: provider gone" }
+        activity.pickBackground()
+        val asked = shadowOf(activity).nextStartedActivityForResult
+        shadowOf(activity).receiveResult(asked.intent, Activity.RESULT_OK, Intent().setData(gone[1]))
+        wait("the background's message") { text(activity, R.id.message) == "The background cannot be used: provider gone" }
+    }
+
+    @Test
+    fun aResultThatCannotBeWrittenIsAMessage() {
+        File(context.cacheDir, "shared/benchmark.json").mkdirs() // where the file would be
+        val saved = Bundle().apply { putString("result", """{"runs": []}""") }
+        val activity = Robolectric.buildActivity(BenchmarkActivity::class.java).also { controllers += it }.setup(saved).get()
+        click(activity, R.id.share)
+        assertTrue(text(activity, R.id.progress), "It cannot be saved" in text(activity, R.id.progress))
     }
 
     @Test
@@ -490,19 +545,9 @@ class AppTest : AppFixture() {
         assertEquals(0xFFE8D8C8.toInt(), bitmap.getPixel(110, 80))
     }
 
-    /** After what was started before, such as the question for the camera. */
-    private fun placeAsked(activity: Activity): Intent {
-        var asked: Intent? = null
-        wait("the question for a place") {
-            shadowOf(activity).nextStartedActivityForResult?.also { asked = it.intent }?.intent?.action == Intent.ACTION_CREATE_DOCUMENT
-        }
-        return asked!!
-    }
-
     @Test
     fun savingOnAndroid9WritesThePictureThatWasShownToTheChosenPlace() {
-        ReflectionHelpers.setStaticField(Build.VERSION::class.java, "SDK_INT", 28)
-        try {
+        onAndroid9 {
             val activity = launch()
             choosePhoto(activity)
             wait("the photo") { near(0xFFE8D8C8.toInt(), colour(activity, left = false)) }
@@ -516,15 +561,12 @@ class AppTest : AppFixture() {
             wait("the message") { text(activity, R.id.message) == "Saved" }
             val bitmap = BitmapFactory.decodeByteArray(out.toByteArray(), 0, out.size())
             assertEquals(listOf(120, 160), listOf(bitmap.width, bitmap.height))
-        } finally {
-            ReflectionHelpers.setStaticField(Build.VERSION::class.java, "SDK_INT", 35)
         }
     }
 
     @Test
     fun savingIntoAPlaceThatThrowsIsAMessage() {
-        ReflectionHelpers.setStaticField(Build.VERSION::class.java, "SDK_INT", 28)
-        try {
+        onAndroid9 {
             val activity = launch()
             choosePhoto(activity)
             wait("the photo") { near(0xFFE8D8C8.toInt(), colour(activity, left = false)) }
@@ -534,8 +576,6 @@ class AppTest : AppFixture() {
             shadowOf(context.contentResolver).registerOutputStreamSupplier(place) { throw IllegalStateException("provider gone") }
             shadowOf(activity).receiveResult(asked, Activity.RESULT_OK, Intent().setData(place))
             wait("the message") { "provider gone" in text(activity, R.id.message) }
-        } finally {
-            ReflectionHelpers.setStaticField(Build.VERSION::class.java, "SDK_INT", 35)
         }
     }
 
@@ -682,9 +722,5 @@ class AppTest : AppFixture() {
         val compared = (0 until accuracy.length()).map(accuracy::getJSONObject)
         assertEquals("what the assets have a reference of", Golden.models().map { "$it.tflite" }.toSet(), compared.map { it.getString("model") }.toSet())
         assertTrue("a model that sees brightness is none of those", compared.none { it.getBoolean("trusted") })
-    }
-
-    private companion object {
-        val Size480 = pocketseg.pixels.Size(640, 480)
     }
 }

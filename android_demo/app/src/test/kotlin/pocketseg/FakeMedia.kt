@@ -184,6 +184,15 @@ class FakeCodec {
     }
 
     @Implementation
+    fun flush() {
+        for (buffers in listOf(taken, waiting, ready)) buffers.clear()
+        given.clear()
+        free.clear()
+        free += inputs.indices
+        ended = false
+    }
+
+    @Implementation
     fun dequeueOutputBuffer(info: MediaCodec.BufferInfo, microseconds: Long): Int {
         if (!encoder) Media.decoderFails?.let { throw it }
         check(started)
@@ -267,6 +276,11 @@ class FakeExtractor {
 
     @Implementation
     fun advance() = ++at < track!!.samples.size
+
+    @Implementation
+    fun seekTo(microseconds: Long, mode: Int) {
+        at = 0
+    }
 
     @Implementation
     fun release() {

@@ -304,6 +304,24 @@ class LiveTest {
     }
 
     @Test
+    fun theDeviceIsNoPartOfAColdStartAndIsAskedForBeforeTheRuns() {
+        val asked = mutableListOf<String>()
+        val candidate = Candidate("m.tflite") {
+            val model = BrightSegmenter(spec())
+            object : pocketseg.model.Segmenter by model {
+                override val device get() = model.device.also { asked += "device" }
+
+                override fun run(input: java.nio.ByteBuffer, output: java.nio.ByteBuffer) = model.run(input, output).also { asked += "run" }
+            }
+        }
+        coldStart(candidate, Clock.SYSTEM) { 0L }
+        assertEquals(listOf("run"), asked)
+        asked.clear()
+        measure(listOf(candidate), warmup = 0, repeats = 2, Quiet())
+        assertEquals(listOf("device", "run", "run"), asked)
+    }
+
+    @Test
     fun aBenchmarkMeasuresInTurnAfterTheWarmUpAndClosesTheModels() {
         val models = List(2) { BrightSegmenter(spec(), Device(Delegate.CPU, 2, "3 of 4 operations on XNNPack, 2 partitions")) }
         var now = 0L
@@ -423,6 +441,20 @@ class LiveTest {
         engine.save { throw SecurityException("not yours") }
         engine.save { throw java.io.IOException("disk full") }
         waitUntil("both messages") { screen.troubles.count { it.problem == Problem.SAVE_FAILED } == 2 }
+        val shown = screen.shown.get()
+        FakeCamera().deliver(frames)
+        waitUntil("the next frame") { screen.shown.get() > shown }
+        engine.close()
+        engine.join()
+    }
+
+    @Test
+    fun aFileThatCannotBeReadOrWrittenKeepsTheThreadAlive() {
+        val screen = FakeScreen()
+        val (engine, frames) = engine(screen)
+        engine.use { _, _ -> throw java.io.IOException("disk full") }
+        engine.drawWith { throw java.io.IOException("no shader") }
+        waitUntil("both messages") { screen.troubles.map { it.problem }.containsAll(listOf(Problem.MODEL_REFUSED, Problem.GRAPHICS_FAILED)) }
         val shown = screen.shown.get()
         FakeCamera().deliver(frames)
         waitUntil("the next frame") { screen.shown.get() > shown }

@@ -15,11 +15,12 @@ import pocketseg.model.Problem
 import pocketseg.model.Segmenter
 import pocketseg.model.Trouble
 import pocketseg.model.coverage
-import pocketseg.model.opening
+import pocketseg.model.openingLine
 import pocketseg.model.openTrusted
 import pocketseg.pixels.Activation
 import pocketseg.pixels.Dtype
 import pocketseg.pixels.Fill
+import pocketseg.pixels.Kind
 import pocketseg.pixels.Quantization
 import pocketseg.pixels.Size
 import java.io.File
@@ -38,6 +39,8 @@ class ModelTest {
         assertEquals(0xFF010203.toInt(), spec.colours[1])
         assertEquals("ab", spec.sha256)
         assertFalse(spec.parts)
+        assertEquals(Kind.LOGITS, spec.kind)
+        assertEquals(Kind.PROBABILITIES, ModelSpec.parse(specText().replace("\"activation\"", "\"kind\": \"probabilities\", \"activation\""), "x.json").kind)
     }
 
     @Test
@@ -55,7 +58,8 @@ class ModelTest {
         for ((text, fault) in listOf(
             "not json" to "no model spec", "{}" to "input", specText(dtype = "float16") to "float16, this app knows uint8, int8, float32",
             specText(activation = "relu") to "relu", specText().replace("\"RGB\"", "\"BGR\"") to "BGR", specText(side = 0) to "0x0",
-            specText(classes = 300) to "300 classes", specText().replace("\"activation\"", "\"kind\": \"labels\", \"activation\"") to "gives labels, this app reads logits", specText(more = ", \"format\": 2") to "format 2",
+            specText(classes = 300) to "300 classes", specText().replace("\"activation\"", "\"kind\": \"labels\", \"activation\"") to "gives labels, this app reads logits and probabilities",
+            specText().replace("\"activation\"", "\"kind\": \"votes\", \"activation\"") to "kind is votes", specText(more = ", \"format\": 2") to "format 2",
         )) {
             val error = assertThrows(ModelError::class.java) { ModelSpec.parse(text, "x.json") }
             assertTrue("${error.message}", "x.json" in error.message!! && fault in error.message!! && "convert.py" in error.message!!)
@@ -110,38 +114,50 @@ class ModelTest {
 
     @Test
     fun coverageIsReadFromTheRuntimesLog() {
-        val replacing = "INFO: Created\nReplacing 101 out of 104 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 3 partitions for the whole graph.\n"
-        val log = "${opening(1)}\n$replacing${opening(2)}\nINFO: Created\n${opening(12)}\n$replacing"
-        assertEquals("101 of 104 operations on XNNPack, 3 partitions", coverage(log, 1))
-        assertEquals("101 of 104 operations on XNNPack, 3 partitions", coverage(log, 12))
-        assertNull("a delegate that takes nothing says nothing", coverage(log, 2))
-        assertNull(coverage("nothing", 1))
+        fun replacing(taken: Int) = "Replacing $taken out of 104 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 3 partitions for the whole graph.\n"
+        val (own, next) = List(2) { openingLine() }
+        assertEquals("101 of 104 operations on XNNPack, 3 partitions", coverage("$own\nINFO: Created\n${replacing(101)}", own))
+        assertEquals("the next model is another", "101 of 104 operations on XNNPack, 3 partitions", coverage("$own\n${replacing(101)}$next\n${replacing(7)}", own))
+        assertNull("of the model before, and of the next one", coverage("${replacing(7)}$own\nINFO: Created\n$next\n${replacing(7)}", own))
+        assertNull("the line is no longer there", coverage(replacing(7), own))
+        assertNull("the system gives no log", coverage("", own))
     }
 
     @Test
     fun aDriverThatTookTheAppDownIsRememberedAtTheNextStart() {
         val file = File.createTempFile("attempt", "").apply { delete() }
         val attempt = Attempt(file)
-        fun next() = Attempt(file, "the process after it")
         assertNull(attempt.lost)
-        assertEquals(3, attempt.make("portrait") { assertEquals("portrait", next().lost); 3 })
+        assertEquals(3, attempt.make("portrait") { assertTrue(file.readText().endsWith("\nportrait")); 3 })
         assertThrows(ModelError::class.java) { attempt.make("portrait") { throw ModelError("no OpenCL") } }
-        assertNull("an error that came back is no crash", next().lost)
-        attempt.make("portrait") { // what a crash leaves
-            assertNull("it still runs, on a thread of an activity before", Attempt(file).lost)
-            Attempt(file).forget()
-            assertEquals("portrait", next().lost)
-            next().forget()
-            assertNull(next().lost)
-            next().make("another") { attempt.make("again") {} }
-        }
+        assertNull("an error that came back is no crash", attempt.lost)
+        file.writeText("an earlier process\nportrait") // as a crash leaves it
+        assertEquals("portrait", attempt.lost)
+        attempt.forget()
+        assertNull(attempt.lost)
+        assertFalse(file.exists())
     }
 
     @Test
-    fun aDiskThatIsFullStopsNoAttempt() {
-        val attempt = Attempt(File(File.createTempFile("attempt", ""), "in a file"))
+    fun anAttemptThatGoesOnInThisProcessIsNotLostAndKeepsItsMarker() {
+        val file = File.createTempFile("attempt", "").apply { delete() }
+        Attempt(file).make("portrait") {
+            val next = Attempt(file) // of the activity after a change of the language, say
+            assertNull(next.lost)
+            next.forget()
+            assertTrue(file.exists())
+            file.writeText("another attempt's\nparts")
+        }
+        assertEquals("an end removes its own marker alone", "parts", Attempt(file).lost)
+        file.delete()
+    }
+
+    @Test
+    fun anAttemptIsMadeWhereNoMarkerCanBeWritten() {
+        val attempt = Attempt(File("/no such folder/attempt"))
         assertEquals(3, attempt.make("portrait") { 3 })
         assertNull(attempt.lost)
+        attempt.forget()
     }
 
     @Test

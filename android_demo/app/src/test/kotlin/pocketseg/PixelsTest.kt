@@ -14,6 +14,7 @@ import pocketseg.pixels.Fill
 import pocketseg.pixels.Grid
 import pocketseg.pixels.GuidedMask
 import pocketseg.pixels.InputTensor
+import pocketseg.pixels.Kind
 import pocketseg.pixels.Orientation
 import pocketseg.pixels.OutputTensor
 import pocketseg.pixels.Quantization
@@ -204,18 +205,6 @@ class PixelsTest {
         five.read()
         assertArrayEquals(Golden.floats("tensors/logits-foreground"), five.foreground, 1e-5f)
         assertArrayEquals(Golden.bytes("tensors/logits-classes"), five.classes)
-        val logits = Golden.floats("tensors/logits")
-        val sums = FloatArray(logits.size) { i -> (0 until 5).map { kotlin.math.exp(logits[i / 5 * 5 + it]) }.sum() }
-        val again = OutputTensor(Golden.size("tensors/logits"), 5, Dtype.FLOAT32, Quantization(), Activation.SOFTMAX, 0.5f, probabilities = true)
-        again.buffer.asFloatBuffer().put(FloatArray(logits.size) { kotlin.math.exp(logits[it]) / sums[it] })
-        again.read()
-        assertArrayEquals(five.foreground, again.foreground, 1e-5f)
-        assertArrayEquals(five.classes, again.classes)
-        val single = OutputTensor(Size(2, 1), 1, Dtype.UINT8, Quantization(1 / 255f, 0), Activation.SIGMOID, 0.5f, probabilities = true)
-        single.buffer.put(byteArrayOf(51, 204.toByte()))
-        single.read()
-        assertArrayEquals(floatArrayOf(0.2f, 0.8f), single.foreground, 1e-5f)
-        assertArrayEquals(byteArrayOf(0, 1), single.classes)
         val one = OutputTensor(Golden.size("tensors/stored"), 1, Dtype.INT8, Quantization(0.07f, -11), Activation.SIGMOID, 0.5f)
         one.buffer.put(Golden.bytes("tensors/stored"))
         one.read()
@@ -224,6 +213,25 @@ class PixelsTest {
         two.buffer.put(Golden.bytes("tensors/stored2"))
         two.read()
         assertArrayEquals(Golden.floats("tensors/stored2-foreground"), two.foreground, 1e-5f)
+    }
+
+    @Test
+    fun outputTensorsTakeProbabilitiesAsPythonDoes() {
+        val five = OutputTensor(Golden.size("tensors/likely"), 5, Dtype.FLOAT32, Quantization(), Activation.SOFTMAX, 0.5f, Kind.PROBABILITIES)
+        five.buffer.asFloatBuffer().put(Golden.floats("tensors/likely"))
+        five.read()
+        assertArrayEquals(Golden.floats("tensors/likely-foreground"), five.foreground, 1e-5f)
+        assertArrayEquals("those of the logits", Golden.bytes("tensors/logits-classes"), five.classes)
+        val one = OutputTensor(Golden.size("tensors/stored"), 1, Dtype.INT8, Quantization(1 / 256f, -128), Activation.SIGMOID, 0.7f, Kind.PROBABILITIES)
+        val stored = Golden.bytes("tensors/stored")
+        one.buffer.put(stored)
+        one.read()
+        assertArrayEquals(Golden.floats("tensors/likely-stored-foreground"), one.foreground, 1e-5f)
+        assertArrayEquals("from 0.7 on", ByteArray(stored.size) { if ((stored[it] + 128) / 256f >= 0.7f) 1 else 0 }, one.classes)
+        val two = OutputTensor(Golden.size("tensors/stored2"), 2, Dtype.UINT8, Quantization(1 / 255f, 0), Activation.SOFTMAX, 0.5f, Kind.PROBABILITIES)
+        two.buffer.put(Golden.bytes("tensors/stored2"))
+        two.read()
+        assertArrayEquals(Golden.floats("tensors/likely-stored2-foreground"), two.foreground, 1e-5f)
     }
 
     /** Noise at first, then a part of the picture moves: keras_models/smoothing.py. */

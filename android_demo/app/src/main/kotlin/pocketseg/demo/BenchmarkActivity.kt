@@ -56,7 +56,7 @@ class BenchmarkActivity : Activity() {
                 val file = SharedFiles.file(this, "benchmark.json").apply { writeText(result.toString(1)) }
                 startActivity(SharedFiles.share(this, file, getString(R.string.bench_share)))
             } catch (error: IOException) {
-                add(words(Trouble(Problem.SAVE_FAILED, error)))
+                progress.text = words(Trouble(Problem.SAVE_FAILED, error))
             }
         }
     }
@@ -128,9 +128,9 @@ class BenchmarkActivity : Activity() {
         for (file in files) { // what cannot even start here is told once and left out
             if (stopped) return null
             try {
-                val bytes = file.buffer() // storage is not the model's
-                val open = { openModel(file.spec!!, bytes, Delegate.CPU, 1) }
-                starts += file to coldStart(Candidate("${file.name}.tflite", open), Clock.SYSTEM, Debug::getNativeHeapAllocatedSize)
+                val bytes = file.buffer() // reading and hashing are none of the interpreter's time
+                val candidate = Candidate("${file.name}.tflite") { openModel(file.spec!!, bytes, Delegate.CPU, 1) }
+                starts += file to coldStart(candidate, Clock.SYSTEM, Debug::getNativeHeapAllocatedSize)
             } catch (error: ModelError) {
                 quiet.failed("${file.name}.tflite", error.message!!)
             } catch (error: RuntimeException) {

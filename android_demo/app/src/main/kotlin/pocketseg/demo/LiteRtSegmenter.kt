@@ -13,20 +13,20 @@ import pocketseg.model.ModelSpec
 import pocketseg.model.Segmenter
 import pocketseg.model.TensorSpec
 import pocketseg.model.coverage
-import pocketseg.model.opening
+import pocketseg.model.openingLine
 import pocketseg.pixels.Dtype
 import pocketseg.pixels.Quantization
 import java.nio.ByteBuffer
-import java.util.concurrent.atomic.AtomicInteger
 
 /** How the app opens a model; tests put a fake here, for the interpreter's library runs on Android alone. */
 var openModel: (ModelSpec, ByteBuffer, Delegate, threads: Int) -> Segmenter = LiteRtSegmenter::open
 
 /** A model in the interpreter of LiteRT (TensorFlow Lite). */
 class LiteRtSegmenter private constructor(
-    override val spec: ModelSpec, private val interpreter: Interpreter, private val gpu: GpuDelegate?, read: () -> Device,
+    override val spec: ModelSpec, delegate: Delegate, threads: Int, opening: String,
+    private val interpreter: Interpreter, private val gpu: GpuDelegate?,
 ) : Segmenter {
-    override val device by lazy(read) // the log is slow to read, and is no part of opening
+    override val device by lazy { Device(delegate, threads, coverage(ownLog(), opening)) }
 
     override fun run(input: ByteBuffer, output: ByteBuffer) {
         output.clear()
@@ -39,14 +39,11 @@ class LiteRtSegmenter private constructor(
     }
 
     companion object {
-        private val opened = AtomicInteger()
-
         /** [model] is a direct buffer. Throws [ModelError] for a file that cannot run or does not fit its spec. */
         fun open(spec: ModelSpec, model: ByteBuffer, delegate: Delegate, threads: Int): LiteRtSegmenter {
             var gpu: GpuDelegate? = null
             var interpreter: Interpreter? = null
-            val number = opened.incrementAndGet()
-            Log.i("pocketseg", opening(number))
+            val opening = openingLine().also { Log.i("PocketSeg", it) }
             try {
                 val options = Interpreter.Options().setNumThreads(threads).setUseXNNPACK(delegate == Delegate.CPU)
                 if (delegate == Delegate.GPU) {
@@ -55,7 +52,7 @@ class LiteRtSegmenter private constructor(
                 }
                 interpreter = Interpreter(model, options)
                 check(spec, interpreter)
-                return LiteRtSegmenter(spec, interpreter, gpu) { Device(delegate, threads, coverage(ownLog(), number)) }
+                return LiteRtSegmenter(spec, delegate, threads, opening, interpreter, gpu)
             } catch (error: Exception) {
                 interpreter?.close()
                 gpu?.close()
@@ -89,10 +86,10 @@ class LiteRtSegmenter private constructor(
             return spec.difference(tensor.shape(), dtype, Quantization(parameters.scale, parameters.zeroPoint), what)
         }
 
-        /** The app's own lines of the log, the last 500; empty where the system does not give them. */
+        /** The app's own lines of the log, the last 200; empty where the system does not give them. */
         private fun ownLog(): String =
             try {
-                val command = arrayOf("logcat", "-d", "-t", "500", "-v", "raw", "--pid", Process.myPid().toString())
+                val command = arrayOf("logcat", "-d", "-t", "200", "-v", "raw", "--pid", Process.myPid().toString())
                 Runtime.getRuntime().exec(command).inputStream.bufferedReader().use { it.readText() }
             } catch (_: java.io.IOException) {
                 ""

@@ -54,7 +54,7 @@ class MainActivity : Activity(), Screen {
     private var aspect = 1.0
     private var pending: File? = null // saved, and waiting for a place
     @Volatile private var recording: Recording? = null
-    private var conversion: Conversion? = null
+    @Volatile private var conversion: Any? = null // the one that goes on; another, or none, cancels it
 
     private lateinit var screen: MainScreen
     private val settings by lazy { SettingsSheet(this) } // a rotation leaves it open
@@ -100,6 +100,7 @@ class MainActivity : Activity(), Screen {
         openGraphics()
         openModels()
         openSource()
+        askForPlace()
     }
 
     override fun onStop() {
@@ -247,7 +248,8 @@ class MainActivity : Activity(), Screen {
                 opened.forEach { it.close() }
                 throw error
             }
-            runOnUiThread { update { copy(devices = opened.map { it.device }) } }
+            val devices = opened.map { it.device }
+            runOnUiThread { update { copy(devices = devices) } }
             opened
         }
     }
@@ -366,7 +368,7 @@ class MainActivity : Activity(), Screen {
             Request.MODELS -> inBackground({ store.add(uris) }) { problem ->
                 listModels(problem?.let { words(Trouble(Problem.MODEL_REFUSED, it)) } ?: getString(R.string.added))
             }
-            Request.PLACE -> pending?.let { file -> stored(file, R.string.saved_file) { copyTo(this, file, uris[0]) } }
+            Request.PLACE -> pending?.let { place(it, uris[0]) }
             Request.CAMERA -> Unit
         }
     }
@@ -375,13 +377,11 @@ class MainActivity : Activity(), Screen {
     private fun keepBackground(uri: Uri) = inBackground({
         try {
             readBackground(applicationContext, uri) // is it a picture?
-            copyFrom(applicationContext, uri, ownBackground)
+            copyIn(applicationContext, uri, ownBackground)
             null
-        } catch (error: IOException) {
-            Trouble(Problem.BACKGROUND_FAILED, error)
         } catch (error: SecurityException) {
             Trouble(Problem.FILE_GONE, error)
-        } catch (error: RuntimeException) { // a storage provider may throw anything
+        } catch (error: Exception) { // a storage provider may throw anything
             Trouble(Problem.BACKGROUND_FAILED, error)
         }
     }) { trouble ->
@@ -404,29 +404,46 @@ class MainActivity : Activity(), Screen {
         engine?.save { shown -> then(writePicture(this, shown, effect, from)) }
     }
 
-    /** Into the gallery, or to a place that the person is asked for; the file is there by then, whatever becomes of the picture. */
-    private fun store(file: File) {
-        if (galleryIsOpen) return stored(file, if (file.extension == "mp4") R.string.saved_video else R.string.saved) { addToGallery(this, file) }
-        runOnUiThread {
-            pending = file
-            val intent = Intent(Intent.ACTION_CREATE_DOCUMENT).setType(SharedFiles.mimeType(file.name)).addCategory(Intent.CATEGORY_OPENABLE)
-            launch(intent.putExtra(Intent.EXTRA_TITLE, file.name), Request.PLACE)
+    /**
+     * Into the gallery, or to a place that the person is asked for, as soon as [finish] says that [file] is there; also when
+     * the activity is gone by then.
+     */
+    private fun store(file: File, finish: () -> Boolean = { true }) = inBackground({
+        troubleSaving {
+            if (!finish()) return@inBackground Trouble(Problem.NO_PICTURE)
+            if (galleryIsOpen) addToGallery(applicationContext, file)
+            else getPreferences(MODE_PRIVATE).edit().putString(UNPLACED, file.path).apply()
         }
+    }) { trouble ->
+        if (trouble != null) failed(trouble)
+        else if (galleryIsOpen) saved(file, if (file.extension == "mp4") R.string.saved_video else R.string.saved)
+        else askForPlace()
     }
 
-    private fun stored(file: File, message: Int, write: () -> Unit) = inBackground({
+    /** For what was stored last before Android 10, perhaps by an activity that was gone before it could ask. */
+    private fun askForPlace() {
+        val preferences = getPreferences(MODE_PRIVATE)
+        val file = File(preferences.getString(UNPLACED, null) ?: return)
+        preferences.edit().remove(UNPLACED).apply()
+        if (!file.isFile) return
+        pending = file
+        val intent = Intent(Intent.ACTION_CREATE_DOCUMENT).setType(SharedFiles.mimeType(file.name)).addCategory(Intent.CATEGORY_OPENABLE)
+        launch(intent.putExtra(Intent.EXTRA_TITLE, file.name), Request.PLACE)
+    }
+
+    private fun place(file: File, uri: Uri) = inBackground({ troubleSaving { copyTo(this, file, uri) } }) { trouble ->
+        if (trouble != null) failed(trouble) else saved(file, R.string.saved_file)
+    }
+
+    private inline fun troubleSaving(write: () -> Unit): Trouble? =
         try {
             write()
             null
-        } catch (error: IOException) {
-            Trouble(Problem.SAVE_FAILED, error)
-        } catch (error: RuntimeException) { // a storage provider may throw anything
+        } catch (error: Exception) { // a storage provider may throw anything
             Trouble(Problem.SAVE_FAILED, error)
         }
-    }) { trouble -> if (trouble != null) failed(trouble) else offer(file, message) }
 
-    /** Says that [file] is stored, and shares it on request. */
-    private fun offer(file: File, message: Int) = note(getString(message), R.string.share) {
+    private fun saved(file: File, message: Int) = note(getString(message), R.string.share) {
         val title = getString(if (file.extension == "mp4") R.string.share_video else R.string.share_picture)
         startActivity(SharedFiles.share(this, file, title))
     }
@@ -437,66 +454,43 @@ class MainActivity : Activity(), Screen {
         update { copy(recording = true, note = null) }
     }
 
-    /** Into the gallery at once: the activity may be gone before the file is whole. */
     private fun stopRecording() {
         val recorded = recording ?: return
         recording = null
-        inBackground({
-            try {
-                val written = recorded.finish()
-                if (written && galleryIsOpen) addToGallery(applicationContext, recorded.file)
-                written
-            } catch (error: IOException) {
-                failed(Trouble(Problem.SAVE_FAILED, error))
-                null
-            } catch (error: RuntimeException) { // a storage provider may throw anything
-                failed(Trouble(Problem.SAVE_FAILED, error))
-                null
-            }
-        }) { written ->
-            update { copy(recording = false) }
-            if (written == true && galleryIsOpen) offer(recorded.file, R.string.saved_video)
-            if (written == true && !galleryIsOpen) store(recorded.file)
-            if (written == false) failed(Trouble(Problem.NO_PICTURE))
-        }
+        update { copy(recording = false) }
+        store(recorded.file, recorded::finish)
     }
 
     /** The whole video with the effect; the picture goes on meanwhile. */
     private fun convert() {
         val uri = (state.source as Source.Video).uri
         if (conversion != null) return
-        val mine = Conversion()
+        val mine = Any()
         conversion = mine
         val (files, look, behind) = Triple(state.files, state.look, background)
         val file = newVideo(this)
-        fun ended() {
-            if (conversion === mine) conversion = null
-            mine.cancelled = true
-        }
-        fun progress(percent: Int) = note(getString(R.string.converting, percent), R.string.cancel, stays = true) {
-            ended()
-            update { copy(note = null) }
+        fun progress(percent: Int) = runOnUiThread {
+            if (conversion === mine) note(getString(R.string.converting, percent), R.string.cancel, stays = true) { conversion = null }
         }
         progress(0)
         var shown = 0
         val open = { files.map { openModel(it.spec!!, it.buffer(), Delegate.CPU, state.threads) } }
         Thread({
-            val written = try {
-                convertVideo(this, uri, file, look, behind, open, { if (it > shown && !mine.cancelled) progress(it.also { now -> shown = now }) }) {
-                    mine.cancelled || isDestroyed
+            var written = false
+            val trouble = troubleSaving { // models, decoders, encoders and storage: all end in the same sentence
+                written = convertVideo(this, uri, file, look, behind, open, { if (it > shown) progress(it.also { now -> shown = now }) }) {
+                    conversion !== mine || isDestroyed
                 }
-            } catch (error: Exception) { // models, decoders, encoders and storage: all end in the same sentence
-                if (!mine.cancelled) failed(Trouble(Problem.SAVE_FAILED, error))
-                false
             }
-            runOnUiThread { ended() }
+            runOnUiThread {
+                if (conversion === mine) {
+                    conversion = null
+                    update { copy(note = null) }
+                }
+            }
+            if (trouble != null) failed(trouble)
             if (written) store(file)
         }, "convert").start()
-    }
-
-    /** A video that is being converted. */
-    private class Conversion {
-        @Volatile var cancelled = false
     }
 
     // The camera's permission.
@@ -527,6 +521,7 @@ class MainActivity : Activity(), Screen {
         const val PHOTO = "photo"
         const val VIDEO = "video"
         const val PENDING = "pending"
+        const val UNPLACED = "unplaced"
         const val NOTE_MS = 6000L
         val NOTE = Any()
     }

@@ -28,18 +28,20 @@ class ModelFile(val name: String, val spec: ModelSpec?, val problem: String?, va
 class ModelStore(private val context: Context) {
     private val folder = File(context.filesDir, FOLDER)
 
-    /** Reads files: not for the main thread. */
+    /** Reads files: not for the main thread. An added one stands in the place of the app's own of the same name. */
     fun list(): List<ModelFile> {
-        val own = names(context.assets.list(FOLDER).orEmpty().toList())
-        val added = names(folder.list().orEmpty().filterNot { it.startsWith(".") })
-        return (own - added).map { read(it, false) { file -> context.assets.open("$FOLDER/$file") } } +
-            added.map { read(it, true) { file -> File(folder, file).inputStream() } } // in the place of one of that name
+        val own = names(context.assets.list(FOLDER))
+        val added = names(folder.list())
+        return (own + (added - own.toSet())).map { name ->
+            if (name in added) read(name, true) { File(folder, it).inputStream() }
+            else read(name, false) { context.assets.open("$FOLDER/$it") }
+        }
     }
 
-    /** The app's own choice first. */
-    private fun names(files: List<String>): List<String> {
+    private fun names(files: Array<String>?): List<String> {
         val first = first()
-        return files.map { it.substringBeforeLast('.') }.distinct().sortedWith(compareBy({ it != first }, { it }))
+        return files.orEmpty().filterNot { it.startsWith(".") }.map { it.substringBeforeLast('.') }.distinct()
+            .sortedWith(compareBy({ it != first }, { it }))
     }
 
     /** The model that the app was built with, or else the one for everyday photos. */
@@ -73,15 +75,13 @@ class ModelStore(private val context: Context) {
                 if (name == null || name.substringAfterLast('.') !in setOf("tflite", "json")) {
                     return "${name ?: uri} is neither a .tflite nor a .json file."
                 }
-                copyFrom(context, uri, File(folder, name))
-            } catch (error: IOException) {
-                return "${name ?: uri} cannot be read: ${error.message}"
+                copyIn(context, uri, File(folder, name))
+                names += name.substringBeforeLast('.')
             } catch (error: SecurityException) {
                 return "${name ?: uri} may not be read: ${error.message}"
-            } catch (error: RuntimeException) { // a storage provider may throw anything
-                return "${name ?: uri} cannot be read: $error"
+            } catch (error: Exception) { // a storage provider may throw anything
+                return "${name ?: uri} cannot be read: ${error.message}"
             }
-            names += name.substringBeforeLast('.')
         }
         return list().filter { it.added && it.name in names }.mapNotNull { it.problem ?: mismatch(it) }.ifEmpty { null }?.joinToString("\n")
     }
@@ -94,19 +94,18 @@ class ModelStore(private val context: Context) {
             error.message
         }
 
-    /** Only an added one; those of the app stay. */
+    /** Only an added one; those of the app stay, and one whose place it had is back. */
     fun remove(name: String) {
         for (type in listOf("tflite", "json")) File(folder, "$name.$type").delete()
     }
 
     /**
-     * The photo of the assets, packed pixels, and the foreground that the project's Python finds in it with the model of
-     * that name; null for a model without one.
+     * The photo of the assets, packed pixels, and the foreground that the project's Python finds in it with [file]; null
+     * for a model without one.
      */
-    fun reference(model: ModelFile): Reference? =
-        if (model.added) null
-        else try {
-            val expected = decode("${model.name}.png")
+    fun reference(file: ModelFile): Reference? =
+        if (file.added) null else try {
+            val expected = decode("${file.name}.png")
             val photo = decode("portrait.png")
             Reference(photo.first, photo.second, FloatArray(expected.second.pixels) { (expected.first[it] and 255) / 255f })
         } catch (_: IOException) {

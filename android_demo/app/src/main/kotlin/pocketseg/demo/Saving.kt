@@ -47,8 +47,8 @@ fun copyTo(context: Context, file: File, uri: Uri) {
     out.use { file.inputStream().use { input -> input.copyTo(it) } }
 }
 
-/** A copy of what is at [uri] as [file], whole or not at all. Throws [IOException], and what a storage provider throws. */
-fun copyFrom(context: Context, uri: Uri, file: File) {
+/** A copy of what is at [uri]; when it breaks off, [file] is what it was. Throws [IOException], and what a storage provider throws. */
+fun copyIn(context: Context, uri: Uri, file: File) {
     val part = File(file.parentFile, ".part")
     try {
         val input = context.contentResolver.openInputStream(uri) ?: throw IOException("the file is gone")

@@ -179,50 +179,52 @@ class Sound private constructor(private val extractor: MediaExtractor, private v
     }
 }
 
-/** A running recording of what is shown; [add] on the inference thread, [finish] on any other. */
+/**
+ * A running recording of what is shown; [add] on the inference thread, [finish] on any other. Both throw [IOException];
+ * then it has ended and there is no file.
+ */
 class Recording(val file: File) {
     private var writer: VideoWriter? = null
     private var size = Size(0, 0)
     private var started = 0L
     private var ended = false
 
-    /**
-     * A frame for which the encoder is not ready is left out, and so is one of another shape than the first. Throws
-     * [IOException]; then the recording has ended, and there is no file.
-     */
+    /** A frame for which the encoder is not ready is left out, and so is one of another shape than the first. */
     @Synchronized
     fun add(pixels: IntArray, size: Size, nanoseconds: Long) {
         if (ended) return
-        whole({ ended = true }) {
-            if (writer == null) {
-                writer = VideoWriter(file, size)
+        wholeOrNothing {
+            val writer = writer ?: VideoWriter(file, size).also {
+                writer = it
                 this.size = size
                 started = nanoseconds
             }
-            if (size == this.size) writer!!.add(pixels, size.width, (nanoseconds - started) / 1000, patience = 0)
+            if (size == this.size) writer.add(pixels, size.width, (nanoseconds - started) / 1000, patience = 0)
         }
     }
 
-    /** False when there was no picture. Throws [IOException]; then there is no file. */
+    /** False when there was no picture. */
     @Synchronized
     fun finish(): Boolean {
-        if (ended) return false
         ended = true
         val writer = writer ?: return false
-        whole { writer.finish() }
+        wholeOrNothing(writer::finish)
         writer.release()
         return true
     }
 
-    /** [action], and nothing left of the file when it throws. */
-    private fun whole(failed: () -> Unit = {}, action: () -> Unit) {
+    private fun wholeOrNothing(step: () -> Unit) {
+        var done = false
         try {
-            action()
-        } catch (error: IOException) {
-            failed()
-            writer?.release()
-            file.delete()
-            throw error
+            step()
+            done = true
+        } finally {
+            if (!done) {
+                ended = true
+                writer?.release()
+                writer = null
+                file.delete()
+            }
         }
     }
 }

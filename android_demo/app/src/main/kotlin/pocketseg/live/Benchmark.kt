@@ -37,6 +37,7 @@ interface Progress {
 private class Measured(val candidate: Candidate, val segmenter: Segmenter, repeats: Int) {
     val input = randomInput(segmenter)
     val output = outputTensor(segmenter.spec).buffer
+    val device = segmenter.device // asked for while the log still has it
     val times = Percentiles(repeats)
     val ratios = Percentiles(repeats)
     var alive = true
@@ -78,7 +79,7 @@ fun measure(candidates: List<Candidate>, warmup: Int, repeats: Int, progress: Pr
         }
         val base = opened.firstOrNull()?.alive == true
         return opened.filter { it.alive }.map {
-            Run(it.candidate.name, it.segmenter.device, repeats, it.times, if (base) it.ratios.milliseconds(0.5) else null)
+            Run(it.candidate.name, it.device, repeats, it.times, if (base) it.ratios.milliseconds(0.5) else null)
         }
     } finally {
         opened.forEach { it.segmenter.close() }
@@ -123,7 +124,10 @@ fun sustain(
 
 private const val STRETCH_RUNS = 1000
 
-/** [memory]: bytes in use now, of what the model is held in. Throws [ModelError], as [Candidate.open] does. */
+/**
+ * [memory]: bytes in use now, of what the model is held in. All that [Candidate.open] does is timed: it should have the
+ * file's bytes already. Throws [ModelError], as that does.
+ */
 fun coldStart(candidate: Candidate, clock: Clock, memory: () -> Long): ColdStart {
     val before = memory()
     val started = clock.nanoseconds()

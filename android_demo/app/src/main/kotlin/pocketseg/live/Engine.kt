@@ -1,11 +1,9 @@
 package pocketseg.live
 
-import pocketseg.model.ModelError
 import pocketseg.model.Problem
 import pocketseg.model.Segmenter
 import pocketseg.model.Trouble
 import pocketseg.pixels.Size
-import java.io.IOException
 
 /** Where results go; called on the inference thread. */
 interface Screen {
@@ -82,7 +80,7 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
         dropGraphics()
         try {
             graphics = open?.invoke()
-        } catch (error: RuntimeException) {
+        } catch (error: Exception) {
             screen.failed(Trouble(Problem.GRAPHICS_FAILED, error))
         }
         pipeline = Pipeline(segmenters, meter, graphics)
@@ -100,9 +98,7 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
         drop()
         try {
             segmenters = open(photo, size)
-        } catch (error: ModelError) {
-            screen.failed(Trouble(Problem.MODEL_REFUSED, error))
-        } catch (error: RuntimeException) {
+        } catch (error: Exception) {
             screen.failed(Trouble(Problem.MODEL_REFUSED, error))
         }
         droppedBefore = frames.dropped
@@ -117,9 +113,7 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
         if (!pipeline.rendered) return@later screen.failed(Trouble(Problem.NO_PICTURE))
         try {
             action(Shown(pipeline, look, current!!))
-        } catch (error: IOException) {
-            screen.failed(Trouble(Problem.SAVE_FAILED, error))
-        } catch (error: RuntimeException) { // a storage provider may throw anything
+        } catch (error: Exception) { // a storage provider may throw anything
             screen.failed(Trouble(Problem.SAVE_FAILED, error))
         }
     }
@@ -152,7 +146,7 @@ class Engine(private val screen: Screen, private val clock: Clock = Clock.SYSTEM
                 if (job != null) job() else render(frames.take() ?: continue)
             } catch (error: OutOfMemoryError) {
                 screen.failed(Trouble(Problem.NO_MEMORY))
-            } catch (error: RuntimeException) {
+            } catch (error: Exception) {
                 screen.failed(Trouble(Problem.UNEXPECTED, error))
             }
         }

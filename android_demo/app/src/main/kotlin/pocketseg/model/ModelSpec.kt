@@ -6,6 +6,7 @@ import org.json.JSONObject
 import pocketseg.pixels.Activation
 import pocketseg.pixels.Dtype
 import pocketseg.pixels.Fill
+import pocketseg.pixels.Kind
 import pocketseg.pixels.Quantization
 import pocketseg.pixels.Size
 import pocketseg.pixels.palette
@@ -19,9 +20,8 @@ class ModelSpec(
     val network: String,
     val input: TensorSpec,
     val output: TensorSpec,
+    val kind: Kind,
     val activation: Activation,
-    /** The output has been through the activation. */
-    val probabilities: Boolean,
     /** Background first, as [colours]: two of each for a network with one logit. */
     val labels: List<String>,
     val colours: IntArray,
@@ -76,9 +76,7 @@ private class Reader(private val json: JSONObject) {
             "the colour order is ${input.getString("color_order")}, this app gives RGB"
         }
         val kind = output.optString("kind", "logits")
-        require(kind == "logits" || kind == "probabilities") {
-            "the model gives $kind, this app reads logits and probabilities: convert it without --output"
-        }
+        require(kind != "labels") { "the model gives labels, this app reads logits and probabilities: convert it without --output" }
         val classes = output.getInt("classes")
         require(classes in 1..256) { "$classes classes, this app takes 1 to 256" }
         val labels = json.optJSONArray("labels")
@@ -90,8 +88,8 @@ private class Reader(private val json: JSONObject) {
             network = json.optString("network", "unknown"),
             input = tensor(input, input.optInt("channels", 3)),
             output = tensor(output, classes),
+            kind = choice<Kind>(kind, "output's kind"),
             activation = choice<Activation>(output.getString("activation"), "activation"),
-            probabilities = kind == "probabilities",
             labels = List(labels?.length() ?: 0) { labels!!.getString(it) },
             colours = colours,
             threshold = json.optDouble("threshold", 0.5).toFloat(),

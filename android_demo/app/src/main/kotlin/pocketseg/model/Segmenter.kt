@@ -1,10 +1,13 @@
 package pocketseg.model
 
 import java.nio.ByteBuffer
+import java.util.UUID
 
 /** A loaded model: fills the output from the input. Used and closed on the inference thread alone. */
 interface Segmenter {
     val spec: ModelSpec
+
+    /** May be slow to ask for the first time. */
     val device: Device
 
     fun run(input: ByteBuffer, output: ByteBuffer)
@@ -20,20 +23,19 @@ data class Device(val delegate: Delegate, val threads: Int, val coverage: String
 private val REPLACING =
     Regex("""Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) partitions""")
 
-/** What is written to the log before a model is opened: what the runtime writes then, up to the next such line, is of it. */
-fun opening(number: Int) = "$OPENING$number."
+/** A line for the log before a model is opened, another one every time. */
+fun openingLine() = "$OPENING ${UUID.randomUUID()}"
 
-private const val OPENING = "Opening model "
+private const val OPENING = "PocketSeg opens a model:"
 
 /**
- * The coverage in the runtime's own log (the Java API has no other way to tell) of the model [number]; null when no
- * delegate took anything, or the log does not reach back to it.
+ * The coverage in the runtime's own log (the Java API has no other way to tell) of the model that was opened after the
+ * line [opening]; null where none is reported, as for a model of which the delegate takes nothing.
  */
-fun coverage(log: String, number: Int): String? {
-    val own = log.substringAfterLast(opening(number), "").substringBefore(OPENING)
-    return REPLACING.findAll(own).lastOrNull()?.destructured?.let { (taken, all, delegate, parts) ->
-        "$taken of $all operations on ${delegate.removePrefix("TfLite").removeSuffix("Delegate")}, $parts partitions"
-    }
+fun coverage(log: String, opening: String): String? {
+    val own = log.substringAfter(opening, "").substringBefore(OPENING)
+    val (taken, all, delegate, parts) = REPLACING.findAll(own).lastOrNull()?.destructured ?: return null
+    return "$taken of $all operations on ${delegate.removePrefix("TfLite").removeSuffix("Delegate")}, $parts partitions"
 }
 
 /** How far two runs of one model differ: the mean of |difference| and the share of pixels on another side of the threshold. */

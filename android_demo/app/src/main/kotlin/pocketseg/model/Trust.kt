@@ -11,7 +11,7 @@ import java.util.UUID
 
 /** The output's buffers for what a spec describes. */
 fun outputTensor(spec: ModelSpec) = with(spec.output) {
-    OutputTensor(size, channels, dtype, quantization, spec.activation, spec.threshold, spec.probabilities)
+    OutputTensor(size, channels, dtype, quantization, spec.activation, spec.threshold, spec.kind)
 }
 
 /** The foreground that a model sees in a photo of packed pixels; for comparisons, not for the hot path. */
@@ -71,36 +71,37 @@ fun openTrusted(
 }
 
 /**
- * Remembers in [file] that something is being tried that may take the whole app down with it, as a GPU's driver can.
- *
- * [process] names the running process: what it tries itself, on a thread that has outlived its activity, is not lost.
+ * Remembers in [file] that something is being tried that may take the whole app down with it, as a GPU's driver can. On
+ * a storage that is full it is tried all the same.
  */
-class Attempt(private val file: File, private val process: String = PROCESS) {
-    /** What was being tried when an earlier process ended; null when all its attempts came back. */
-    val lost: String? get() = content()?.takeUnless { it.startsWith("$process\n") }?.substringAfter('\n')
+class Attempt(private val file: File) {
+    /** What was being tried when the app last ended; null when all attempts came back, or go on in this process. */
+    val lost: String? get() = marker().takeUnless { it.isEmpty() || it.startsWith(PROCESS) }?.substringAfter('\n')
 
     fun <T> make(what: String, action: () -> T): T {
-        val mark = "$process\n$what"
+        val mine = "$PROCESS ${UUID.randomUUID()}\n$what"
         try {
-            file.writeText(mark)
-        } catch (_: IOException) { // a full disk: then a crash is not remembered
+            file.writeText(mine)
+        } catch (_: IOException) {
+            file.delete()
         }
         try {
             return action()
         } finally {
-            if (content() == mark) file.delete()
+            if (marker() == mine) file.delete()
         }
     }
 
+    /** What was [lost]; an attempt of this process keeps its marker. */
     fun forget() {
         if (lost != null) file.delete()
     }
 
-    private fun content(): String? =
+    private fun marker() =
         try {
-            if (file.isFile) file.readText() else null
-        } catch (_: IOException) {
-            null
+            file.readText()
+        } catch (_: IOException) { // there is none
+            ""
         }
 
     private companion object {

@@ -3,11 +3,15 @@ package pocketseg.pixels
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import kotlin.math.exp
+import kotlin.math.ln
 import kotlin.math.roundToInt
 
 enum class Dtype(val bytes: Int) { UINT8(1), INT8(1), FLOAT32(4) }
 
 enum class Activation { SIGMOID, SOFTMAX }
+
+/** What a model gives of each class. */
+enum class Kind { LOGITS, PROBABILITIES }
 
 /** real = (stored - zeroPoint) * scale; of no meaning for FLOAT32. */
 data class Quantization(val scale: Float = 1f, val zeroPoint: Int = 0)
@@ -56,44 +60,50 @@ internal fun quantize(real: Float, dtype: Dtype, quantization: Quantization): By
 }
 
 /**
- * Reads a model's output, (1, height, width, classes): logits, or [probabilities].
+ * Reads a model's output, (1, height, width, classes) of [kind].
  *
  * [foreground]: the probability, 0-1, that a pixel is not background (class 0; of the one class when there is one).
  * [classes]: the likeliest class of each pixel; for one class 1 where the probability is at least [threshold].
  */
 class OutputTensor(
     private val size: Size, private val classCount: Int, private val dtype: Dtype, private val quantization: Quantization,
-    private val activation: Activation, private val threshold: Float, private val probabilities: Boolean = false,
+    private val activation: Activation, private val threshold: Float, private val kind: Kind = Kind.LOGITS,
 ) {
     private val count = size.pixels * classCount
     val buffer: ByteBuffer = ByteBuffer.allocateDirect(count * dtype.bytes).order(ByteOrder.nativeOrder())
     val foreground = FloatArray(size.pixels)
     val classes = ByteArray(size.pixels)
     private val bytes = ByteArray(if (dtype == Dtype.FLOAT32) 0 else count)
-    private val values = FloatArray(count)
+    private val logits = FloatArray(count)
     private val floatView = buffer.asFloatBuffer()
     private val real = FloatArray(256) { // of a stored byte; one table look-up instead of arithmetic per value
         val stored = if (dtype == Dtype.INT8) it.toByte().toInt() else it
-        (stored - quantization.zeroPoint) * quantization.scale
+        logit((stored - quantization.zeroPoint) * quantization.scale)
     }
 
     fun read() {
         if (dtype == Dtype.FLOAT32) {
             floatView.clear()
-            floatView.get(values)
+            floatView.get(logits)
+            if (kind == Kind.PROBABILITIES) for (i in logits.indices) logits[i] = logit(logits[i])
         } else {
             buffer.clear()
             buffer.get(bytes)
-            for (i in 0 until count) values[i] = real[bytes[i].toInt() and 255]
+            for (i in 0 until count) logits[i] = real[bytes[i].toInt() and 255]
         }
         if (classCount == 1) readOne() else if (activation == Activation.SOFTMAX) readSoftmax() else readSigmoids()
     }
 
-    private fun probability(value: Float) = if (probabilities) value else sigmoid(value)
+    /** Of a probability its logarithm, or its odds' where a sigmoid gave it: `logits` in tflite/runtime.py. */
+    private fun logit(value: Float) = when {
+        kind == Kind.LOGITS -> value
+        activation == Activation.SOFTMAX -> ln(maxOf(value, LEAST))
+        else -> ln(maxOf(value, LEAST)) - ln(maxOf(1 - value, LEAST))
+    }
 
     private fun readOne() {
         for (i in foreground.indices) {
-            foreground[i] = probability(values[i])
+            foreground[i] = sigmoid(logits[i])
             classes[i] = if (foreground[i] >= threshold) 1 else 0
         }
     }
@@ -102,15 +112,11 @@ class OutputTensor(
         for (i in foreground.indices) {
             val start = i * classCount
             var best = 0
-            for (c in 1 until classCount) if (values[start + c] > values[start + best]) best = c
-            classes[i] = best.toByte()
-            if (probabilities) {
-                foreground[i] = 1 - values[start]
-                continue
-            }
+            for (c in 1 until classCount) if (logits[start + c] > logits[start + best]) best = c
             var sum = 0f
-            for (c in 0 until classCount) sum += exp(values[start + c] - values[start + best])
-            foreground[i] = 1 - exp(values[start] - values[start + best]) / sum
+            for (c in 0 until classCount) sum += exp(logits[start + c] - logits[start + best])
+            foreground[i] = 1 - exp(logits[start] - logits[start + best]) / sum
+            classes[i] = best.toByte()
         }
     }
 
@@ -119,10 +125,14 @@ class OutputTensor(
         for (i in foreground.indices) {
             val start = i * classCount
             var best = 1
-            for (c in 2 until classCount) if (values[start + c] > values[start + best]) best = c
-            foreground[i] = probability(values[start + best])
+            for (c in 2 until classCount) if (logits[start + c] > logits[start + best]) best = c
+            foreground[i] = sigmoid(logits[start + best])
             classes[i] = if (foreground[i] >= threshold) best.toByte() else 0
         }
+    }
+
+    private companion object {
+        val LEAST = exp(-30f)
     }
 }
 
