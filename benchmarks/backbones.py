@@ -51,10 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     if unknown := set(options.backbones) - set(BACKBONES):
         raise UserError(f"Unknown backbones. Valid names: {', '.join(BACKBONES)}. Received: {', '.join(unknown)}")
-    path = machine.RESULTS / "backbones.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
-    rows = {(row["backbone"], row["role"]): row for row in found["rows"]}
-    here = machine.grown(found.get("machine"), ("tensorflow", "ai-edge-litert"))
+    result = machine.kept("backbones", ("tensorflow", "ai-edge-litert"))
+    rows = {(row["backbone"], row["role"]): row for row in result.get("rows", ())}
     jobs = [(name, role) for name in options.backbones or BACKBONES for role in ROLES]
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
@@ -63,8 +61,9 @@ def main(argv: list[str] | None = None) -> int:
             rows[job] = row
             print(json.dumps(row), flush=True)
             order = [(name, role) for name in BACKBONES for role in ROLES if (name, role) in rows]
-            machine.write("backbones", {"protocol": protocol(), "rows": [rows[key] for key in order]}, here)
-    print(table(json.loads(path.read_text(encoding="utf-8"))))
+            result |= {"protocol": protocol(), "rows": [rows[key] for key in order]}
+            machine.write("backbones", result)
+    print(table(result))
     return 0
 
 

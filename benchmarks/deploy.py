@@ -47,17 +47,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     if unknown := set(options.networks) - set(names()):
         raise UserError(f"Unknown networks. Valid names: {', '.join(names())}. Received: {', '.join(unknown)}")
-    path = machine.RESULTS / "deploy.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"networks": []}
-    rows = {row["network"]: row for row in found["networks"]}
-    here = machine.grown(found.get("machine"), ("tensorflow", "ai-edge-litert"))
+    result = machine.kept("deploy", ("tensorflow", "ai-edge-litert"))
+    rows = {row["network"]: row for row in result.get("networks", ())}
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
     ) as pool:
         for row in pool.map(measure, options.networks or names()):
             print(json.dumps(row), flush=True)
             rows[row["network"]] = row
-            machine.write("deploy", {"networks": [rows[name] for name in names() if name in rows]}, here)
+            machine.write("deploy", result | {"networks": [rows[name] for name in names() if name in rows]})
 
 
 def becomes_int8(name: str) -> bool:

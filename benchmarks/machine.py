@@ -48,9 +48,16 @@ def grown(before: dict | None, same: tuple[str, ...] = ()) -> dict:
     return before | {"date": first if first == now["date"] else f"{first} to {now['date']}"}
 
 
-def write(name: str, result: dict, machine: dict | None = None) -> Path:
-    """Write `results/NAME.json` with the machine beside the figures: this one, or the `grown` one of figures kept."""
+def kept(name: str, same: tuple[str, ...] = ()) -> dict:
+    """`results/NAME.json`, where it is there, with its machine `grown`: for a command that adds figures to it."""
     path = RESULTS / f"{name}.json"
-    command.write_text(path, json.dumps({"machine": machine or describe(), **result}, indent=1) + "\n")
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found | {"machine": grown(found.get("machine"), same)}
+
+
+def write(name: str, result: dict) -> Path:
+    """Write `results/NAME.json` with the machine beside the figures: the result's own where it has `kept` one."""
+    path = RESULTS / f"{name}.json"
+    command.write_text(path, json.dumps({"machine": describe(), **result}, indent=1) + "\n")
     print(f"wrote {path}")
     return path

@@ -9,16 +9,12 @@ all of them in one interleaved run. Writes results/models-NAME.json. What was ma
 from __future__ import annotations
 
 import gzip
-import json
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import machine
+from benchmarks import machine, steps
 from keras_models import command
-from keras_models.command import UserError, option
+from keras_models.command import option
 
 FORMS = {
     "float32": ["--quantize", "float32"],
@@ -31,7 +27,6 @@ FORMS = {
     "int8, 16 clusters": ["--quantize", "int8", "--cluster", "16"],
 }
 FOUND = ("float_ops", "space_to_batch", "delegated", "total", "partitions", "peak_bytes")
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -63,12 +58,12 @@ def main(argv: list[str] | None = None) -> None:
         tuned = bool({"qat", "--prune", "--cluster"} & set(arguments))
         photos = where if {"int8", "qat"} & set(arguments) else []
         photos = [*photos, *(["--epochs", options.epochs] if tuned else [])]
-        _run(ROOT / "tflite" / "convert.py", options.model, *arguments, *photos, "-o", file)
-        found = _json("-m", "tflite.inspect", file)
-        measured = _json("-m", "keras_models.evaluate", file, *where)
+        steps.run("tflite/convert.py", options.model, *arguments, *photos, "-o", file, lost="table")
+        found = steps.figures("-m", "tflite.inspect", file, lost="table")
+        measured = steps.figures("-m", "keras_models.evaluate", file, *where, lost="table")
         sizes = {"bytes": file.stat().st_size, "gzip_bytes": len(gzip.compress(file.read_bytes(), mtime=0))}
         rows.append({"form": form, **sizes, **{key: found[key] for key in FOUND}, **measured})
-    timed = _json("-m", "tflite.benchmark", *files, "--threads", "1,2", "--runs", options.runs)
+    timed = steps.figures("-m", "tflite.benchmark", *files, "--threads", "1,2", "--runs", options.runs, lost="table")
     for row, file in zip(rows, files, strict=True):
         for run in timed["runs"]:
             if Path(run["model"]).name == file.name:
@@ -82,19 +77,6 @@ def main(argv: list[str] | None = None) -> None:
         f"split; medians of {options.runs} interleaved runs"
     )
     machine.write(f"models-{name}", {"model": name, "protocol": protocol, "forms": rows})
-
-
-def _run(*arguments) -> None:
-    finished = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT)
-    if finished.returncode:
-        raise UserError(f"{arguments[0]} {arguments[1]} ended with {finished.returncode}; no table was written.")
-
-
-def _json(*arguments) -> dict:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "figures.json"
-        _run(*arguments, "--json", file)
-        return json.loads(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

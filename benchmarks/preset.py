@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import machine
+from benchmarks import machine, steps
 from benchmarks.sets import SETS, parse_set
 from keras_models import command, complexity, models
 from keras_models.command import UserError, option
@@ -63,8 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         shutil.copyfile(source / "model.keras", weights)
         card = _card(options, source, run)
         _write(folder, card)  # the converter takes name, classes and licence from it
-        _run(ROOT / "tflite" / "convert.py", weights, "--quantize", "int8", *trained_on, "-o", int8)
-        _run("-m", "tflite.verify", int8, "--against", weights, *trained_on, "--split", "val", "--limit", options.limit)
+        steps.run("tflite/convert.py", weights, "--quantize", "int8", *trained_on, "-o", int8, lost="preset")
+        checked = "--against", weights, *trained_on, "--split", "val", "--limit", options.limit
+        steps.run("-m", "tflite.verify", int8, *checked, lost="preset")
         figures = {}
         for name, data in measured_on.items():
             worst = [
@@ -123,21 +122,11 @@ def _split(text: str) -> tuple[str, list[str]]:
 
 
 def _evaluate(model: Path, data: list[str], *more) -> dict:
-    file = model.parent / "figures.json"
-    _run("-m", "keras_models.evaluate", model, *data, *more, "--json", file)
-    measured = json.loads(file.read_text(encoding="utf-8"))
-    file.unlink()
-    return measured
+    return steps.figures("-m", "keras_models.evaluate", model, *data, *more, lost="preset")
 
 
 def _write(folder: Path, card: dict) -> None:
     command.write_text(folder / "card.json", json.dumps(card, indent=1) + "\n")
-
-
-def _run(*arguments) -> None:
-    finished = subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT)
-    if finished.returncode:
-        raise UserError(f"{arguments[0]} {arguments[1]} ended with {finished.returncode}; no preset was written.")
 
 
 if __name__ == "__main__":

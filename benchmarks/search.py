@@ -20,7 +20,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import itertools
-import json
 import multiprocessing
 from dataclasses import dataclass
 from functools import partial
@@ -170,10 +169,8 @@ def main(argv: list[str] | None = None) -> int:
         example="python -m benchmarks.search train --dataset folder --data-dir photos --photos 10000 --share 0.5",
     )
     candidates = drawn(options.candidates, options.seed)
-    path = machine.RESULTS / "search.json"
-    result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    result = machine.kept("search", machine.TIMING if options.step == "time" else ())
     rows = {row["name"]: row for row in result.get("rows", ())}
-    here = machine.grown(result.get("machine"), machine.TIMING if options.step == "time" else ())
     folder, protocol = Path(options.folder), result.get("protocol", {})
     files = {candidate: folder / f"{candidate.name}.tflite" for candidate in candidates}
     if options.step == "convert":
@@ -185,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     def keep(candidate: Candidate, found: dict) -> None:
         rows[candidate.name] = rows.get(candidate.name, facts(candidate)) | found
         everyone = sorted(rows.values(), key=lambda row: row.get("int8_ms", 0))
-        machine.write("search", {"protocol": protocol, "rows": everyone}, here)
+        machine.write("search", result | {"protocol": protocol, "rows": everyone})
 
     if options.step == "time":
         for candidate, median_ms in zip(ready, timed(list(ready.values())), strict=True):
@@ -206,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
         inputs(options, list(ready), protocol, keep)
     if any("foreground_iou" in row for row in rows.values()):
         plot(list(rows.values()), machine.RESULTS / "search.png")
-    print(table({"protocol": protocol, "rows": list(rows.values()), "machine": here}))
+    print(table(result | {"protocol": protocol, "rows": list(rows.values())}))
     return 0
 
 

@@ -65,10 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"There are no files in {options.folder} yet: add --convert once.")
     if len(ready) < len(names):
         print(f"without files, left out: {', '.join(sorted(set(names) - set(ready)))}")
-    path = machine.RESULTS / "speed.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": []}
-    rows = {row["network"]: row for row in found["rows"]}
-    here = machine.grown(found.get("machine"), () if options.arm else machine.TIMING)
+    result = machine.kept("speed", () if options.arm else machine.TIMING)
+    rows = {row["network"]: row for row in result.get("rows", ())}
     for name in ready:
         row = rows.get(name, {})
         if row.get("input_size") != list(sizes[name]):
@@ -82,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         rows[name] = row
         print(json.dumps(row), flush=True)
         order = sorted(rows, key=lambda name: registry.network(name).parameters)
-        machine.write("speed", {"reference": REFERENCE, "rows": [rows[name] for name in order]}, here)
+        machine.write("speed", result | {"reference": REFERENCE, "rows": [rows[name] for name in order]})
     return 0
 
 
