@@ -20,6 +20,7 @@ import org.robolectric.Shadows.shadowOf
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.GraphicsMode
 import pocketseg.demo.MainActivity
+import pocketseg.demo.PictureView
 import pocketseg.demo.R
 import pocketseg.demo.copyIn
 import pocketseg.demo.openModel
@@ -102,6 +103,9 @@ class SavingTest : AppFixture() {
         click(activity, R.id.record)
         assertTrue(activity.state.recording)
         wait("some frames") { Media.queued.size > 3 }
+        activity.findViewById<PictureView>(R.id.picture).sizeChanged(2.0) // the phone is turned
+        val before = Media.queued.size
+        wait("some more") { Media.queued.size > before + 3 }
         click(activity, R.id.record)
         assertTrue(!activity.state.recording)
         wait("the message") { text(activity, R.id.message) == "Saved to Movies/PocketSeg" }

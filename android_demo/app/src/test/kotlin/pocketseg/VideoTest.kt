@@ -155,16 +155,20 @@ class VideoTest {
     }
 
     @Test
-    fun aRecordingStartsAtZeroAndLeavesOutFramesOfAnotherShape() {
+    fun aRecordingStartsAtZeroAndCutsFramesToTheShapeOfTheFirst() {
         val recording = Recording(file)
         val pixels = IntArray(40 * 30) { 0xFF808080.toInt() }
         for (i in 0 until 8) recording.add(pixels, Size(40, 30), 5_000_000_000L + i * 33_000_000L)
-        recording.add(IntArray(20 * 30), Size(20, 30), 6_000_000_000L)
+        val tall = IntArray(20 * 30) { if (it / 20 in 7..22) -1 else 0 } // its middle is white
+        for (i in 0 until 4) recording.add(tall, Size(20, 30), 6_000_000_000L + i * 33_000_000L)
         assertTrue(recording.finish())
         recording.add(pixels, Size(40, 30), 7_000_000_000L) // a late one
-        val samples = Media.written.single().samples
+        val (later, samples) = Media.written.single().samples.partition { it.microseconds >= 1_000_000L }
         assertEquals(0L, samples[0].microseconds)
         assertTrue("busy encoders lose frames, none is late", samples.size in 4..8 && samples.all { it.microseconds % 33_000L == 0L })
+        val white = 235.toByte()
+        assertTrue("${later.size}", later.size in 2..4)
+        for (sample in later) assertEquals(List(3) { white }, sample.bytes.toList())
         assertEquals(1, Media.stopped)
         nothingIsLeftOpen()
     }

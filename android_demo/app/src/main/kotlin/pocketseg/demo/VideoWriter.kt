@@ -14,8 +14,10 @@ import pocketseg.live.Look
 import pocketseg.live.Meter
 import pocketseg.live.Pipeline
 import pocketseg.model.Segmenter
+import pocketseg.pixels.Grid
 import pocketseg.pixels.Size
 import pocketseg.pixels.YuvSink
+import pocketseg.pixels.sampleArgb
 import pocketseg.pixels.toYuv
 import java.io.File
 import java.io.IOException
@@ -188,8 +190,10 @@ class Recording(val file: File) {
     private var size = Size(0, 0)
     private var started = 0L
     private var ended = false
+    private val other by lazy { IntArray(size.pixels) }
+    private var grid: Grid? = null
 
-    /** A frame for which the encoder is not ready is left out, and so is one of another shape than the first. */
+    /** A frame for which the encoder is not ready is left out. A video keeps its shape: later ones are cut to that of the first. */
     @Synchronized
     fun add(pixels: IntArray, size: Size, nanoseconds: Long) {
         if (ended) return
@@ -199,8 +203,15 @@ class Recording(val file: File) {
                 this.size = size
                 started = nanoseconds
             }
-            if (size == this.size) writer.add(pixels, size.width, (nanoseconds - started) / 1000, patience = 0)
+            writer.add(shaped(pixels, size), this.size.width, (nanoseconds - started) / 1000, patience = 0)
         }
+    }
+
+    private fun shaped(pixels: IntArray, size: Size): IntArray {
+        if (size == this.size) return pixels
+        val grid = grid?.takeIf { it.source == size } ?: Grid.cover(size, this.size).also { grid = it }
+        grid.sampleArgb(pixels, other)
+        return other
     }
 
     /** False when there was no picture. */

@@ -278,9 +278,7 @@ private class Painter(private val lanes: Array<Lane>, private val background: Ba
     private val blurs = lanes.map { Grid.resize(it.blur.small, size) }
     private val behind = IntArray(size.width * rows)
     private val columns = lanes.indices.map { i -> Columns(Size(size.width, rows), size.width * i / lanes.size, size.width * (i + 1) / lanes.size) }
-    private val backgroundGrid = background?.let {
-        Grid(placement(it.size, Orientation(), Box.centred(it.size, size.width.toDouble() / size.height), size), it.size, size)
-    }
+    private val backgroundGrid = background?.let { Grid.cover(it.size, size) }
     private val still = backgroundGrid?.takeIf { rows == size.height }?.let { grid ->
         IntArray(size.pixels).also { grid.sampleArgb(background!!.pixels, it) }
     }

@@ -50,6 +50,10 @@ class Grid(val placement: Affine, val source: Size, val target: Size, rowStride:
     companion object {
         /** Plain resizing, as `cv2.resize(INTER_LINEAR)`. */
         fun resize(source: Size, target: Size) = Grid(placement(source, Orientation(), null, target), source, target)
+
+        /** The middle of the source, as much of it as has the target's shape. */
+        fun cover(source: Size, target: Size) =
+            Grid(placement(source, Orientation(), Box.centred(source, target.width.toDouble() / target.height), target), source, target)
     }
 }
 
